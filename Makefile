@@ -1,0 +1,40 @@
+# Two commands do everything: `make demo` (see it work) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-real check format clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## make the virtual environment with pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,postgres,dev]'
+	touch $@
+
+demo: $(STAMP)  ## the main job, end to end; DATA=folder uses your own images/ and masks/
+	$(BIN)/dale demo $(if $(DATA),--data '$(DATA)')
+
+test: $(STAMP)  ## every test that needs no further server
+	$(BIN)/python -m pytest -m 'not real'
+
+test-real: $(STAMP)  ## the slower tests on real parts: PostgreSQL, S3, Ray, Chromium
+	$(BIN)/python -m pytest -m real
+
+check: $(STAMP)  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the virtual environment and build outputs
+	rm -rf $(VENV) build dist *.egg-info
