@@ -1,0 +1,121 @@
+"""Label confidence: the closed-form step, and the state of the samples that this process owns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dale.consistency import doubt
+from dale.partition import Partition, histogram
+
+
+def closed_form_confidence(doubts: Tensor, threshold: float, temperature: float) -> Tensor:
+    """The minimiser over c of c (l - tau) + T (c ln c + (1 - c) ln(1 - c)): c = sigmoid((tau - l) / T).
+
+    Args:
+        doubts: l, (N,).
+        threshold: tau, in the unit of `doubts`.
+        temperature: T > 0; smaller is harder.
+
+    Returns:
+        (N,), in (0, 1); 0.5 at the threshold, lower = more doubtful.
+    """
+    return torch.sigmoid((threshold - doubts) / temperature)
+
+
+class ConfidenceState:
+    """Confidence and loss statistics of the samples that one process owns.
+
+    The samples with `ordinal % world_size == rank` belong to `rank`; row k holds ordinal `rank + k * world_size`.
+    All tensors live on the CPU, (N_owned,), float32.
+
+    Args:
+        samples: number of samples of the whole dataset, N.
+        rank: this process, 0 <= rank < world_size.
+        world_size: number of processes that share the samples.
+    """
+
+    def __init__(self, samples: int, rank: int = 0, world_size: int = 1) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} is not one of {world_size}")
+        self.samples, self.rank, self.world_size = samples, rank, world_size
+        self.ordinals = torch.arange(rank, samples, world_size)
+        self.confidence = torch.ones(len(self.ordinals))
+        self.trajectory = torch.zeros(len(self.ordinals))  # moving average of the doubt
+        self.epochs_seen = torch.zeros(len(self.ordinals))
+        self.dice = torch.zeros(len(self.ordinals))  # as last observed
+        self.expected_dice = torch.zeros(len(self.ordinals))
+
+    def rows(self, ordinals: Tensor) -> Tensor:
+        """Rows of samples that this process owns.
+
+        Raises:
+            ValueError: one of them belongs to another process.
+        """
+        foreign = ordinals[(ordinals % self.world_size != self.rank) | (ordinals >= self.samples)]
+        if len(foreign):
+            raise ValueError(f"sample {int(foreign[0])} does not belong to rank {self.rank} of {self.world_size}")
+        return ordinals // self.world_size
+
+    def observe(self, ordinals: Tensor, dice: Tensor, expected: Tensor, *, momentum: float, difficulty: float) -> None:
+        """Take in one epoch's evidence: each sample's doubt moves its trajectory.
+
+        The average is corrected for its start (as Adam's is), so that the first epoch counts in full.
+
+        Args:
+            ordinals: (n,), samples owned by this process, each at most once.
+            dice: (n,), soft Dice of prediction and given label.
+            expected: (n,), the Dice that the prediction expects of itself.
+            momentum: weight of the past, in [0, 1).
+            difficulty: share of the expected difficulty that is subtracted, in [0, 1].
+        """
+        rows = self.rows(ordinals)
+        self.epochs_seen[rows] += 1
+        past = momentum * (1 - momentum ** (self.epochs_seen[rows] - 1))
+        present = torch.full_like(past, 1 - momentum)
+        doubts = doubt(dice, expected, difficulty)
+        self.trajectory[rows] = (past * self.trajectory[rows] + present * doubts) / (past + present)
+        self.dice[rows], self.expected_dice[rows] = dice, expected
+
+    def histogram(self) -> Tensor:
+        """Histogram of the trajectories; sum it over the ranks before `split`."""
+        return histogram(self.trajectory)
+
+    def step(self, partition: Partition, temperature: float) -> None:
+        """The confidence step: closed form, its effect scaled by how much noise the statistics show."""
+        exact = closed_form_confidence(self.trajectory, partition.threshold, temperature)
+        self.confidence = 1 - partition.gate * (1 - exact)
+
+    def score(self) -> Tensor:
+        """Label quality for ranking, (N_owned,), in [0, 1]; lower = look first."""
+        return 1 - self.trajectory
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The rows with the ordinals they belong to, so that any number of processes can take them up again."""
+        return {
+            "ordinals": self.ordinals,
+            **{name: getattr(self, name) for name in _COLUMNS},
+        }
+
+    def load(self, shards: list[dict[str, Tensor]]) -> None:
+        """Take up this process's rows from the `state_dict` of every process of an earlier run.
+
+        Args:
+            shards: one `state_dict` for each earlier process, whatever their number.
+
+        Raises:
+            ValueError: the shards do not hold every sample of this process exactly once.
+        """
+        ordinals = torch.cat([shard["ordinals"] for shard in shards])
+        mine = ordinals % self.world_size == self.rank
+        order = torch.argsort(ordinals[mine])
+        if not torch.equal(ordinals[mine][order], self.ordinals):
+            raise ValueError(
+                f"the shards hold {int(mine.sum())} rows for rank {self.rank} of {self.world_size}, "
+                f"expected each of {len(self.ordinals)} samples once"
+            )
+        for name in _COLUMNS:
+            setattr(self, name, torch.cat([shard[name] for shard in shards])[mine][order].clone())
+
+
+_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice")

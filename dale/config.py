@@ -1,0 +1,50 @@
+"""Every hyperparameter of DALE, with its symbol in the papers' notation, its range and its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+# Closed ranges; bounds of a hyperparameter that its field's comment calls open are checked by `__post_init__`.
+_RANGES: dict[str, tuple[float, float]] = {
+    "start": (0, 1),
+    "ramp": (0, 1),
+    "temperature": (1e-6, 1),
+    "momentum": (0, 0.999999),
+    "difficulty": (0, 1),
+    "consistency": (0, 100),
+    "ema_decay": (0, 0.999999),
+}
+
+
+@dataclass(frozen=True)
+class DaleConfig:
+    """Hyperparameters of the alternating paradigm.
+
+    Args:
+        start: share of the epochs that pass before the first confidence step, in [0, 1]. The network must have
+            learned the common structure and not yet memorised the single labels.
+        ramp: share of the epochs over which the effect of the confidences grows from 0 to full, in [0, 1].
+        temperature: T in the joint objective, in (0, 1]: softness of the threshold, in units of Dice.
+        momentum: weight of the past in the moving average of a sample's doubt (its trajectory), in [0, 1).
+        difficulty: share of the expected difficulty that is subtracted from the doubt, in [0, 1]; 0 takes hard
+            samples for wrong ones, 1 excuses a wrong label wherever the network is unsure.
+        consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
+        ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
+
+    Raises:
+        ValueError: a value lies outside its range.
+    """
+
+    start: float = 0.5
+    ramp: float = 0.1
+    temperature: float = 0.05
+    momentum: float = 0.7
+    difficulty: float = 0.75
+    consistency: float = 0.5
+    ema_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, (low, high) = getattr(self, field.name), _RANGES[field.name]
+            if not low <= value <= high:
+                raise ValueError(f"{field.name} is {value}; it must lie in [{low}, {high}]")
