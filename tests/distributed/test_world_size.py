@@ -1,0 +1,173 @@
+"""Two workers compute what one computes; an interrupted run ends as an undisturbed one. Real processes, real gloo."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch import multiprocessing
+
+from workers.contract import keys, tables
+from workers.contract.request import EpochManifest, JobSpec, ResultManifest, TrainRequest
+from workers.contract.store import ObjectStore, open_store
+
+EPOCHS = 4
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run_rank(
+    rank: int, world_size: int, url: str, job: str, rendezvous: str, stop_after: int | None, resume: bool
+) -> None:
+    """One rank of a run, as Ray Train would start it; with `stop_after` it dies once that many epochs are kept."""
+    from workers import loop
+    from workers.run import Run
+
+    torch.set_num_threads(1)
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
+    store = open_store(url)
+    request = TrainRequest.model_validate_json(store.get(keys.request(job)))
+    first = Path(rendezvous).parent / f"checkpoint-{job}"
+    folder = first.with_name(f"{first.name}-later") if resume else first
+
+    def keep(epochs_done: int, write) -> None:
+        folder.mkdir(exist_ok=True)
+        write(folder)
+        if world_size > 1:
+            dist.barrier()
+        if epochs_done == stop_after:
+            raise Interrupted
+
+    loop.CHECKPOINT_SECONDS = 0.0
+    run = Run(request, 1, store, rank, world_size, torch.device("cpu"))
+    try:
+        loop.train(run, keep, resume=first if resume else None)
+    except Interrupted:
+        pass
+    finally:
+        if world_size > 1:
+            dist.destroy_process_group()
+
+
+def run(root: Path, job: str, world_size: int, stop_after: int | None = None, resume: bool = False) -> None:
+    rendezvous = root / f"rendezvous-{job}-{world_size}-{resume}"
+    arguments = (world_size, f"file://{root}/store", job, str(rendezvous), stop_after, resume)
+    # Fresh processes also for one rank: what else the test process has computed must not be part of the comparison.
+    multiprocessing.spawn(run_rank, arguments, nprocs=world_size)
+
+
+def confidences(store: ObjectStore, job: str, epoch: int) -> pa.Table:
+    manifest = EpochManifest.model_validate_json(store.get(keys.epoch_manifest(job, epoch)))
+    shards = [tables.from_parquet(store.get(shard.key), tables.CONFIDENCE) for shard in manifest.shards]
+    assert [shard.num_rows for shard in shards] == [shard.rows for shard in manifest.shards]
+    return pa.concat_tables(shards).sort_by("ordinal")
+
+
+def png(array: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(array).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with 30 discs, a third of them labelled elsewhere, and a request for each job."""
+    import hashlib
+
+    root = tmp_path_factory.mktemp("runs")
+    store = open_store(f"file://{root}/store")
+    rng, rows = np.random.default_rng(0), []
+    y, x = np.mgrid[:32, :32]
+    for ordinal in range(30):
+        cy, cx, radius = rng.integers(10, 22), rng.integers(10, 22), rng.integers(4, 8)
+        disc = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        label = np.roll(disc, 14, axis=1) if ordinal % 3 == 0 else disc
+        image = np.clip(90 + 80 * disc[..., None] + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+        blobs = [png(image), png(label.astype(np.uint8) * 255)]
+        hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+        for sha256, blob in zip(hashes, blobs, strict=True):
+            store.put(keys.blob("ds-1", sha256), blob)
+        rows.append((ordinal, f"disc-{ordinal}", *hashes, 32, 32, float(label.mean())))
+    columns = [pa.array(column) for column in zip(*rows, strict=True)]
+    table = pa.Table.from_arrays(
+        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+    )
+    metadata = {tables.MASK_VALUES: json.dumps([0, 255])}
+    store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(metadata)))
+    spec = JobSpec.model_validate(
+        {
+            "dataset_id": "ds-1",
+            "epochs": EPOCHS,
+            "batch_size": 7,  # neither the ranks nor the samples divide it: uneven and empty parts occur
+            "image_size": 32,
+            "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},
+            "method": {"name": "dale", "start": 0.3},
+        }
+    )
+    for job in ("one", "two", "three", "stopped"):
+        store.put(keys.request(job), TrainRequest(job_id=job, spec=spec).model_dump_json().encode())
+    run(root, "one", 1)
+    return root
+
+
+@pytest.mark.parametrize(("job", "world_size"), [("two", 2), ("three", 3)])
+def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, world_size: int) -> None:
+    run(root, job, world_size)
+    store = open_store(f"file://{root}/store")
+    for epoch in range(EPOCHS):
+        alone, together = confidences(store, "one", epoch), confidences(store, job, epoch)
+        assert alone["ordinal"].to_pylist() == together["ordinal"].to_pylist() == list(range(30))
+        for column in ("confidence", "score", "dice", "expected_dice"):
+            np.testing.assert_allclose(together[column].to_numpy(), alone[column].to_numpy(), atol=1e-4, err_msg=column)
+    assert alone["confidence"].to_numpy().min() < 0.9, "the confidences never moved: the comparison says nothing"
+
+
+def test_an_interrupted_run_resumes_on_another_world_size(root: Path) -> None:
+    run(root, "stopped", 2, stop_after=2)
+    store = open_store(f"file://{root}/store")
+    assert not store.exists(keys.result_manifest("stopped"))
+    assert not store.exists(keys.epoch_manifest("stopped", 2))
+    run(root, "stopped", 1, resume=True)
+    for epoch in range(EPOCHS):
+        alone, resumed = confidences(store, "one", epoch), confidences(store, "stopped", epoch)
+        np.testing.assert_allclose(resumed["confidence"].to_numpy(), alone["confidence"].to_numpy(), atol=1e-4)
+
+
+def test_an_incomplete_checkpoint_is_refused(root: Path, tmp_path: Path) -> None:
+    from workers.checkpoint import CheckpointIncomplete, load
+
+    shutil.copytree(root / "checkpoint-stopped", tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "confidence-1-of-2.pt").unlink()
+    with pytest.raises(CheckpointIncomplete, match="1 of 2"):
+        load(tmp_path / "checkpoint", None, None)  # type: ignore[arg-type]
+
+
+def test_the_result_names_what_it_wrote(root: Path) -> None:
+    import hashlib
+
+    from workers.predict import load_model
+
+    store = open_store(f"file://{root}/store")
+    result = ResultManifest.model_validate_json(store.get(keys.result_manifest("one")))
+    folder = root / "model"
+    folder.mkdir()
+    for file in result.files:
+        data = store.get(file.key)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size, file.sha256)
+        (folder / file.name).write_bytes(data)
+    network, description = load_model(folder)
+    assert description["classes"] == 2
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    mask = np.asarray(Image.open(io.BytesIO(store.get(keys.prediction("one", 29)))))
+    assert mask.shape == (32, 32)
+    assert set(np.unique(mask)) <= {0, 1}

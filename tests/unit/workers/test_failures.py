@@ -1,0 +1,39 @@
+"""Failures in words that a person can act on."""
+
+import pytest
+from ray.train import WorkerGroupError
+
+from workers.contract.request import JobSpec
+from workers.contract.store import StoreUnavailable
+from workers.data import SampleUnreadable
+from workers.failures import describe
+from workers.network import NetworkRefused
+
+SPEC = JobSpec(dataset_id="ds-1", batch_size=64)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "out_of_memory",
+            "out of memory at batch_size 64",
+        ),
+        (NetworkRefused("UNet cannot be built: no"), "network", "UNet cannot be built: no"),
+        (SampleUnreadable("sample 'a' (number 3) cannot be read: x"), "data", "sample 'a'"),
+        (StoreUnavailable("the store at h:1 does not answer"), "store", "does not answer"),
+        (ValueError("odd"), "internal", "ValueError: odd"),
+    ],
+)
+def test_the_cause_is_named(error: Exception, kind: str, words: str) -> None:
+    alone, on_worker = describe(error, SPEC), describe(WorkerGroupError("failed", {1: error}), SPEC)
+    assert (alone.kind, on_worker.kind) == (kind, kind)
+    assert words in alone.cause
+    assert words in on_worker.cause
+
+
+def test_out_of_memory_names_the_worker_and_the_batch_size_to_try() -> None:
+    failure = describe(WorkerGroupError("failed", {1: MemoryError("out of memory")}), SPEC)
+    assert failure.cause.startswith("worker 1: ")
+    assert "batch_size 32" in failure.hint

@@ -1,0 +1,68 @@
+"""Where things lie in the object store. One function per kind of object; nobody else spells a key."""
+
+from __future__ import annotations
+
+
+def blob(dataset_id: str, sha256: str) -> str:
+    """Bytes of an image or a mask, stored once under their hash."""
+    return f"datasets/{dataset_id}/blobs/{sha256}"
+
+
+def version(dataset_id: str, number: int) -> str:
+    """The immutable sample list of a dataset version (`tables.SAMPLES`)."""
+    return f"datasets/{dataset_id}/versions/{number}.parquet"
+
+
+def dataset(dataset_id: str) -> str:
+    """Prefix of everything that a dataset owns."""
+    return f"datasets/{dataset_id}/"
+
+
+def job(job_id: str) -> str:
+    """Prefix of everything that a job owns."""
+    return f"jobs/{job_id}/"
+
+
+def request(job_id: str) -> str:
+    """What to train (`request.TrainRequest`)."""
+    return f"jobs/{job_id}/request.json"
+
+
+def progress(job_id: str) -> str:
+    """Progress and heartbeat (`request.Progress`)."""
+    return f"jobs/{job_id}/progress.json"
+
+
+def epoch_manifest(job_id: str, epoch: int) -> str:
+    """Commit mark of an epoch (`request.EpochManifest`)."""
+    return f"jobs/{job_id}/epochs/{epoch}/manifest.json"
+
+
+def confidence_shard(job_id: str, epoch: int, rank: int, world_size: int) -> str:
+    """Confidence rows that one rank owns (`tables.CONFIDENCE`)."""
+    return f"jobs/{job_id}/epochs/{epoch}/confidence-{rank}-of-{world_size}.parquet"
+
+
+def checkpoints(job_id: str) -> str:
+    """Prefix under which Ray Train keeps its checkpoints."""
+    return f"jobs/{job_id}/checkpoints"
+
+
+def failure(job_id: str, attempt: int) -> str:
+    """Why an attempt failed (`request.Failure`)."""
+    return f"jobs/{job_id}/attempts/{attempt}/failure.json"
+
+
+def result(job_id: str, name: str) -> str:
+    """A file of the finished model."""
+    return f"jobs/{job_id}/result/{name}"
+
+
+def result_manifest(job_id: str) -> str:
+    """Commit mark of the result (`request.ResultManifest`)."""
+    return result(job_id, "manifest.json")
+
+
+def prediction(job_id: str, ordinal: int) -> str:
+    """The final network's mask of a sample: 8-bit PNG of class indices in the image's own size."""
+    return result(job_id, f"predictions/{ordinal}.png")

@@ -1,0 +1,149 @@
+"""What to train: the job that a user posts and the request that a worker reads.
+
+The same models validate the HTTP body and the worker's input, so both sides refuse the same things.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+
+class Model(BaseModel):
+    """A record of the contract: immutable, and it refuses fields that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSpec(Model):
+    """A MONAI network by name, with the arguments of its constructor.
+
+    `spatial_dims`, `in_channels`, `out_channels` and the image size are filled in from the data.
+    """
+
+    name: str = Field(
+        default="UNet", pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$", description="class in monai.networks.nets"
+    )
+    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="constructor arguments by name")
+
+
+class PlainMethod(Model):
+    """Plain training: every label is believed."""
+
+    name: Literal["plain"] = "plain"
+
+
+class DaleMethod(Model):
+    """DALE's hyperparameters; the meaning of each is documented at `dale.DaleConfig`."""
+
+    name: Literal["dale"] = "dale"
+    start: float = Field(default=0.5, ge=0, le=1, description="share of the epochs before the first confidence step")
+    ramp: float = Field(default=0.1, ge=0, le=1, description="share of the epochs over which the effect grows to full")
+    temperature: float = Field(default=0.05, gt=0, le=1, description="T: softness of the threshold, in units of Dice")
+    momentum: float = Field(default=0.7, ge=0, lt=1, description="weight of the past in a sample's trajectory")
+    difficulty: float = Field(default=0.75, ge=0, le=1, description="how much expected difficulty is subtracted")
+    consistency: float = Field(default=0.5, ge=0, le=100, description="weight of the consistency between two views")
+    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average, per step")
+
+
+Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
+
+
+class JobSpec(Model):
+    """A training job, as a user posts it."""
+
+    dataset_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    dataset_version: int = Field(default=1, ge=1)
+    name: str = Field(default="", max_length=200, description="a name for people")
+    network: NetworkSpec = NetworkSpec()
+    method: Method = DaleMethod()
+    epochs: int = Field(default=60, ge=1, le=100_000)
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="samples of one step, over all workers together")
+    image_size: int = Field(default=128, ge=16, le=4096, description="images are resized to this many pixels square")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    workers: int = Field(default=1, ge=1, le=1024)
+    gpus_per_worker: int = Field(default=0, ge=0, le=1, description="0 trains on the CPU, 1 gives each worker a GPU")
+
+    @model_validator(mode="after")
+    def _batch_covers_workers(self) -> JobSpec:
+        if self.batch_size < self.workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} is smaller than workers {self.workers}: "
+                "each worker needs at least one sample of every step"
+            )
+        return self
+
+
+class TrainRequest(Model):
+    """`jobs/<id>/request.json`: all that a run needs to know; it never changes once written."""
+
+    job_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    spec: JobSpec
+
+
+class WrittenObject(Model):
+    """An object that a run wrote: where, how large, and its checksum."""
+
+    key: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Shard(WrittenObject):
+    """The confidence rows that one rank owns, at the end of one epoch."""
+
+    rows: int = Field(ge=0)
+
+
+class EpochManifest(Model):
+    """The commit mark of an epoch: written last, names everything that the epoch wrote."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    epoch: int = Field(ge=0, description="counted from 0")
+    world_size: int = Field(ge=1)
+    metrics: dict[str, float]
+    shards: list[Shard]
+
+
+class Progress(Model):
+    """`jobs/<id>/progress.json`: overwritten about every second by rank 0."""
+
+    attempt: int = Field(ge=1)
+    epoch: int = Field(ge=0, description="the epoch under way, counted from 0")
+    epochs: int = Field(ge=1)
+    step: int = Field(ge=0, description="steps done, over all epochs")
+    steps: int = Field(ge=1, description="steps of the whole run")
+    loss: float
+    samples_per_second: float
+    eta_seconds: float
+    heartbeat: float = Field(description="seconds since 1970, UTC")
+
+
+class ResultFile(WrittenObject):
+    """One file of a finished model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    media_type: str
+
+
+class ResultManifest(Model):
+    """`jobs/<id>/result/manifest.json`: written last; present means that the run is complete."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    epochs: int
+    metrics: dict[str, float]
+    files: list[ResultFile]
+    predictions: bool = Field(description="whether result/predictions/<ordinal>.png exists for every sample")
+
+
+class Failure(Model):
+    """`jobs/<id>/attempts/<n>/failure.json`: why an attempt failed, in words that a person can act on."""
+
+    cause: str = Field(description="what happened")
+    hint: str = Field(default="", description="what to do about it")
+    kind: Literal["network", "data", "out_of_memory", "worker_lost", "store", "internal"] = "internal"
+    detail: str = Field(default="", description="the last lines of the log or the traceback, for the curious")

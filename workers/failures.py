@@ -1,0 +1,57 @@
+"""Why a run failed, in words that a person can act on."""
+
+from __future__ import annotations
+
+import traceback
+
+from workers.contract.request import Failure, JobSpec
+from workers.contract.store import StoreUnavailable
+
+DETAIL_CHARACTERS = 4000
+_OUT_OF_MEMORY = ("out of memory", "running low on memory", "can't allocate memory", "OutOfMemoryError")
+_LOST = ("WorkerHealthCheckFailedError", "ActorDiedError", "ActorUnavailableError", "NodeDiedError", "SIGKILL")
+
+
+def describe(error: BaseException, spec: JobSpec) -> Failure:
+    """Turn what stopped a run into a cause and a remedy.
+
+    Args:
+        error: what the trainer raised; a worker's own error may lie beneath it.
+        spec: the job, to say which values to change.
+    """
+    rank, beneath = _beneath(error)
+    name = type(beneath).__name__
+    text = f"{name}: {beneath}"
+    detail = "".join(traceback.format_exception(beneath))[-DETAIL_CHARACTERS:]
+    where = "" if rank is None else f"worker {rank}: "
+    if any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
+        smaller = max(spec.batch_size // 2, spec.workers)
+        return Failure(
+            kind="out_of_memory",
+            cause=f"{where}out of memory at batch_size {spec.batch_size} and image_size {spec.image_size}",
+            hint=f"try batch_size {smaller}, or a smaller image_size or network",
+            detail=detail,
+        )
+    if name == "NetworkRefused" or "NetworkRefused" in text:
+        return Failure(kind="network", cause=str(beneath), hint="change network or image_size", detail=detail)
+    if name == "SampleUnreadable" or "SampleUnreadable" in text:
+        return Failure(kind="data", cause=str(beneath), hint="replace or remove that sample", detail=detail)
+    if isinstance(beneath, StoreUnavailable) or "StoreUnavailable" in text:
+        return Failure(kind="store", cause=f"{where}{beneath}", hint="see that the object store runs", detail=detail)
+    if any(sign in text for sign in _LOST):
+        return Failure(
+            kind="worker_lost",
+            cause=f"{where}the process was killed or its machine was lost, more often than is borne",
+            hint="see the log for signs of memory shortage; a retry resumes from the last checkpoint",
+            detail=detail,
+        )
+    return Failure(cause=f"{where}{text[:500]}", hint="see the log", detail=detail)
+
+
+def _beneath(error: BaseException) -> tuple[int | None, BaseException]:
+    """The first worker's own error beneath Ray Train's, with its rank."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        rank = min(failures)
+        return rank, failures[rank]
+    return None, error.__cause__ or error

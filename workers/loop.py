@@ -1,0 +1,130 @@
+"""The loop that every rank runs: epochs of network steps, each closed by an exchange and a confidence step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+import torch
+from torch import Tensor
+
+import dale
+from workers import artifacts, checkpoint
+from workers.data import Samples
+from workers.exchange import send_rows, sum_over_ranks
+from workers.learner import Learner
+from workers.progress import ProgressWriter
+from workers.run import Run
+from workers.sampling import Plan
+
+log = structlog.get_logger()
+
+CHECKPOINT_SECONDS = 10.0
+
+SaveCheckpoint = Callable[[int, Callable[[Path], None]], None]
+"""Called on every rank with the epochs done and a function that writes this rank's files into a folder."""
+
+
+def train(run: Run, save_checkpoint: SaveCheckpoint, resume: Path | None = None) -> None:
+    """Train to the end and write the result. Collective: every rank calls it.
+
+    Args:
+        run: this rank's view of the run.
+        save_checkpoint: keeps a checkpoint.
+        resume: folder of the checkpoint to start from.
+    """
+    spec = run.request.spec
+    samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size)
+    plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
+    learner = Learner(run, samples.statistics(), plan.steps * spec.epochs)
+    state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
+    done = checkpoint.load(resume, learner, state) if resume else 0
+    log.info("training", epochs=spec.epochs, done=done, samples=len(samples), steps_per_epoch=plan.steps)
+
+    progress = ProgressWriter(run, spec.epochs, plan.steps, done)
+    saved = time.monotonic()
+    metrics: dict[str, float] = {}
+    for epoch in range(done, spec.epochs):
+        confidences = confidences_to_readers(state, plan, epoch, run.device)
+        evidence, losses = network_epoch(learner, samples, plan, confidences, epoch, progress)
+        metrics = confidence_epoch(learner, state, evidence, epoch, run.device)
+        metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
+        artifacts.write_epoch(run, state, epoch, metrics)
+        waited = sum_over_ranks(torch.tensor([time.monotonic() - saved]), run.device)
+        if float(waited) / run.world_size > CHECKPOINT_SECONDS and epoch + 1 < spec.epochs:
+            save_checkpoint(epoch + 1, lambda folder, n=epoch + 1: checkpoint.save(folder, learner, state, n))  # type: ignore[misc]
+            saved = time.monotonic()
+    artifacts.write_result(run, learner, samples, state, metrics)
+
+
+def confidences_to_readers(state: dale.ConfidenceState, plan: Plan, epoch: int, device: torch.device) -> Tensor:
+    """Carry each confidence from its owner to the rank that meets the sample in this epoch.
+
+    Returns:
+        (N,), float32, filled in where this rank will look: NaN elsewhere.
+    """
+    reader = plan.reader_of(state.ordinals, epoch)
+    ordinals, values = send_rows(state.ordinals, state.confidence[:, None], reader, device)
+    confidences = torch.full((plan.samples,), torch.nan)
+    confidences[ordinals] = values[:, 0]
+    return confidences
+
+
+def network_epoch(
+    learner: Learner, samples: Samples, plan: Plan, confidences: Tensor, epoch: int, progress: ProgressWriter
+) -> tuple[tuple[Tensor, Tensor], float]:
+    """All network steps of an epoch, under fixed confidences.
+
+    Returns:
+        The evidence gathered, ordinals (n,) and values (n, 2) of Dice and expected Dice; and the mean loss over all
+        samples of all ranks.
+    """
+    learner.begin_epoch(epoch)
+    seen: list[Tensor] = []
+    values: list[Tensor] = []
+    total = torch.zeros(1, device=learner.run.device)
+    for ordinals, weights in plan.batches(epoch):
+        images, labels = samples.batch(ordinals)
+        confidence = torch.where(weights > 0, confidences[ordinals], 1.0)
+        step = learner.step(images, labels, ordinals, weights, confidence, epoch)
+        counted = weights > 0
+        seen.append(ordinals[counted])
+        values.append(torch.stack([step.dice, step.expected_dice], dim=1).detach()[counted.to(step.dice.device)])
+        total += (step.loss.detach() * counted.to(step.loss.device)).sum()
+        progress.step(epoch, total)
+    loss = sum_over_ranks(total, learner.run.device) / plan.samples
+    return (torch.cat(seen), torch.cat(values).cpu()), float(loss)
+
+
+def confidence_epoch(
+    learner: Learner,
+    state: dale.ConfidenceState,
+    evidence: tuple[Tensor, Tensor],
+    epoch: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Carry the evidence to the owners and take the confidence step from the statistics of all samples.
+
+    Returns:
+        The epoch's metrics over all samples.
+    """
+    config = learner.config or dale.DaleConfig()
+    epochs = learner.run.request.spec.epochs
+    ordinals, values = send_rows(*evidence, evidence[0] % state.world_size, device)
+    state.observe(ordinals, values[:, 0], values[:, 1], momentum=config.momentum, difficulty=config.difficulty)
+    histogram = sum_over_ranks(state.histogram(), device)
+    # The step is for the coming epoch; the last one's is for those who read the confidences.
+    coming = dale.strength(config, min(epoch + 1, epochs - 1), epochs) if learner.config else 0.0
+    partition = dale.confidence_step(state, histogram, config, coming)
+    sums = torch.stack([state.dice.sum(), state.confidence.sum(), (state.confidence < 0.5).sum()])
+    dice, confidence, fuzzy = (sum_over_ranks(sums, device) / state.samples).tolist()
+    return {
+        "dice": dice,
+        "confidence": confidence,
+        "fuzzy_share": fuzzy,
+        "threshold": partition.threshold,
+        "gate": partition.gate,
+        "strength": coming,
+    }

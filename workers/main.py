@@ -1,0 +1,73 @@
+"""Entry point of a training job: `python -m workers.main --job ID --attempt N`.
+
+Reads `jobs/<id>/request.json` from the store at `DALE_STORE_URL`, trains on the Ray cluster at `RAY_ADDRESS` and
+leaves the result, or why there is none, in the store. Exit status 0: the result is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import structlog
+
+from workers.contract import keys
+from workers.contract.request import TrainRequest
+from workers.contract.store import ObjectStore, StoreUnavailable, open_store
+from workers.logging import configure_logging
+
+log = structlog.get_logger()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one attempt of one job."""
+    parser = argparse.ArgumentParser(description="Run one attempt of a training job.")
+    parser.add_argument("--job", required=True, help="id of the job")
+    parser.add_argument("--attempt", type=int, default=1, help="number of the attempt, from 1")
+    options = parser.parse_args(argv)
+    configure_logging(job_id=options.job, attempt=options.attempt)
+    store_url = os.environ.get("DALE_STORE_URL")
+    if not store_url:
+        parser.error("DALE_STORE_URL must name the object store")
+    store = open_store(store_url)
+    if store.exists(keys.result_manifest(options.job)):
+        log.info("already complete")
+        return 0
+    request = TrainRequest.model_validate_json(store.get(keys.request(options.job)))
+    log.info("starting", spec=request.spec.model_dump(mode="json"))
+    try:
+        if request.spec.network.arguments:
+            _check_network(request, store)
+        # Ray Train looks once in this many seconds whether its workers are ready or done; its default costs seconds.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        from workers.trainer import run_on_ray  # noqa: PLC0415 - imports torch and ray, after the cheap checks
+
+        run_on_ray(request, options.attempt, store_url)
+    except Exception as error:
+        from workers.failures import describe  # noqa: PLC0415
+
+        failure = describe(error, request.spec)
+        log.exception("failed", cause=failure.cause, hint=failure.hint)
+        try:
+            store.put(
+                keys.failure(options.job, options.attempt), failure.model_dump_json().encode(), "application/json"
+            )
+        except StoreUnavailable as unavailable:
+            log.error("the cause could not be written to the store", reason=str(unavailable))
+        return 1
+    return 0
+
+
+def _check_network(request: TrainRequest, store: ObjectStore) -> None:
+    """Refuse a network that cannot be trained before any worker is taken (defaults are known to be good)."""
+    from workers.data import Samples  # noqa: PLC0415 - imports MONAI
+    from workers.network import check_network  # noqa: PLC0415
+
+    spec = request.spec
+    samples = Samples(store, spec.dataset_id, spec.dataset_version, spec.image_size)
+    check_network(spec.network, channels=3, classes=samples.classes, image_size=spec.image_size)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Masks from a trained model: `python -m workers.predict --model DIR --images DIR --out DIR [--masks DIR]`.
+
+Prints one JSON object; with `--masks` it holds the Dice with each mask of equal name, over all foreground classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from workers.data import Statistics, to_masks, to_network
+from workers.images import decode_image, decode_mask, encode_mask
+from workers.network import build_network, single_output
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network with its weights, and the description in `model.json`."""
+    description = json.loads((folder / "model.json").read_text())
+    network = build_network(description["network"]["name"], description["network"]["arguments"])
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    return single_output(description["network"]["name"], network).eval(), description
+
+
+def predict(network: nn.Module, description: dict[str, Any], image: Path) -> NDArray[np.uint8]:
+    """Class indices (size, size) of one image."""
+    pixels = decode_image(image, description["image_size"])
+    statistics = Statistics(
+        torch.tensor(description["mean"]), torch.tensor(description["std"]), torch.ones(description["classes"])
+    )
+    with torch.no_grad():
+        batch = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
+        masks = to_masks(network(to_network(batch, statistics)))
+    first: NDArray[np.uint8] = masks[0]
+    return first
+
+
+def dice(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> float:
+    """Mean Dice over the foreground classes; 1 where both are empty."""
+    scores = []
+    for c in range(1, classes):
+        p, t = prediction == c, truth == c
+        total = int(p.sum() + t.sum())
+        scores.append(2 * int((p & t).sum()) / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description="Masks from a trained model.")
+    parser.add_argument("--model", type=Path, required=True, help="folder of model.json and model.safetensors")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks, PNG in the images' own size")
+    parser.add_argument("--masks", type=Path, help="folder of true masks with equal names, to compare with")
+    options = parser.parse_args(argv)
+    network, description = load_model(options.model)
+    options.out.mkdir(parents=True, exist_ok=True)
+    truths = {path.stem: path for path in options.masks.iterdir()} if options.masks else {}
+    scores: dict[str, float] = {}
+    values = np.array(description["mask_values"], dtype=np.uint8)
+    for path in sorted(options.images.iterdir()):
+        with Image.open(path) as image:
+            width, height = image.size
+        classes = predict(network, description, path)
+        target = options.out / f"{path.stem}.png"
+        target.write_bytes(encode_mask(values[classes], width, height))
+        if path.stem in truths:
+            truth = decode_mask(truths[path.stem], None, description["mask_values"])
+            own = decode_mask(target, None, description["mask_values"])
+            scores[path.stem] = dice(own, truth, description["classes"])
+    mean = sum(scores.values()) / len(scores) if scores else None
+    sys.stdout.write(json.dumps({"mean_dice": mean, "dice": scores}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

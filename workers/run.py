@@ -1,0 +1,31 @@
+"""One rank's view of a training run: what to train, where to write, and who it is among the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from workers.contract.request import TrainRequest
+from workers.contract.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run as one rank sees it.
+
+    Attributes:
+        request: what to train.
+        attempt: counted from 1; a later one resumes.
+        store: where data are read and results written.
+        rank: this process.
+        world_size: number of processes.
+        device: where this rank computes; also where its process group communicates.
+    """
+
+    request: TrainRequest
+    attempt: int
+    store: ObjectStore
+    rank: int
+    world_size: int
+    device: torch.device
