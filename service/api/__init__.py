@@ -1,0 +1,1 @@
+"""Endpoints, thin: parse, call, answer."""

@@ -1,0 +1,323 @@
+"""Datasets: upload, list, look into a version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.datastructures import UploadFile
+
+from service import logging
+from service.api.blobs import blob_response
+from service.api.dependencies import ContextDep, SessionDep, require_key
+from service.api.idempotency import Answer, IdempotencyDep
+from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
+from service.api.problems import field_errors, problems
+from service.datasets.importing import Import
+from service.db import datasets, tables
+from service.errors import FieldError, Invalid
+
+router = APIRouter(
+    prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
+)
+log = logging.get(__name__)
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the version, counted from 1")]
+
+
+class VersionResource(BaseModel):
+    """An immutable list of samples."""
+
+    dataset_id: str
+    number: int
+    sample_count: int
+    mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
+    warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
+    created_at: datetime
+    samples: str = Field(description="where its samples are")
+
+
+class DatasetResource(BaseModel):
+    """A named series of immutable versions."""
+
+    id: str
+    name: str
+    created_at: datetime
+    newest: VersionResource = Field(description="the newest version")
+    versions: str = Field(description="where all versions are")
+
+
+class DatasetPage(BaseModel):
+    """Some datasets, newest first."""
+
+    datasets: list[DatasetResource]
+    next_page_token: str | None
+
+
+class VersionList(BaseModel):
+    """The versions of a dataset, newest first."""
+
+    versions: list[VersionResource]
+
+
+class DatasetSample(BaseModel):
+    """An image with its label."""
+
+    sample: str = Field(description="its name, which is its id within the version")
+    ordinal: int
+    width: int
+    height: int
+    foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
+    image_sha256: str
+    mask_sha256: str
+    image: str
+    mask: str
+
+
+class DatasetSamplePage(BaseModel):
+    """Some samples of a version, in the order of their names."""
+
+    samples: list[DatasetSample]
+    next_page_token: str | None
+
+
+class UploadFields(BaseModel):
+    """The fields beside the file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, description="a name for people")
+    mask_threshold: int | None = Field(
+        default=None,
+        ge=1,
+        le=255,
+        description="mask pixels from this value on become foreground, all others background",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable():
+            raise ValueError("must have visible characters and no control characters")
+        return value.strip()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart body that has arrived: fields in order, file on disk."""
+
+    fields: UploadFields
+    file: IO[bytes]
+
+    def fingerprint(self) -> bytes:
+        """What makes two uploads the same."""
+        digest = hashlib.file_digest(self.file, "sha256")  # type: ignore[arg-type]  # binary file by duck type
+        self.file.seek(0)
+        return self.fields.model_dump_json().encode() + digest.digest()
+
+
+async def read_upload(request: Request, _key: Annotated[str, Depends(require_key)]) -> AsyncIterator[Upload]:
+    """Receive the body, once the caller is known to be allowed to send it: FastAPI itself would read it before.
+
+    Raises:
+        Invalid: a part is missing, unknown or impossible.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise Invalid(
+            "The upload must be multipart/form-data.",
+            [FieldError(field="Content-Type", reason=f"is {kind or 'missing'}", hint="curl -F name=… -F file=@x.zip")],
+        )
+    async with request.form(max_files=1, max_fields=8) as form:
+        file = form.get("file")
+        faults = []
+        if not isinstance(file, UploadFile):
+            faults.append(FieldError(field="file", reason="is missing", hint="attach the zip as the part 'file'"))
+        values = {name: value for name, value in form.items() if name != "file"}
+        if values.get("mask_threshold") == "":
+            del values["mask_threshold"]
+        try:
+            fields = UploadFields.model_validate(values)
+        except ValidationError as error:
+            faults += field_errors(error.errors())
+        if faults:
+            raise Invalid(f"{len(faults)} of the parts given cannot be used.", faults)
+        assert isinstance(file, UploadFile)  # noqa: S101 - a fault otherwise
+        yield Upload(fields, file.file)
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "name"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "zip with images/ and masks/ (PNG, JPEG or TIFF, the same name in both)",
+                        },
+                        **UploadFields.model_json_schema()["properties"],
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetResource,
+    responses=problems(400, 409, 413, 422, 503),
+    openapi_extra=BODY,
+)
+def post_dataset(
+    context: ContextDep, idempotency: IdempotencyDep, upload: Annotated[Upload, Depends(read_upload)]
+) -> JSONResponse:
+    """Upload a dataset. Every file is checked first; a refusal lists every bad file and leaves nothing behind."""
+    limits = context.settings.import_limits
+    work = Import(context.store, limits, upload.file, upload.fields.mask_threshold)
+    # A session of our own: what is in the store must be undone even if the commit is what fails.
+    with context.sessions() as session:
+
+        def create() -> Answer:
+            work.check()
+            work.store()
+            dataset = work.record(session, upload.fields.name)
+            version = datasets.version(session, dataset.id, 1)
+            return Answer(dataset_resource(dataset, version), location=f"/v1/datasets/{dataset.id}")
+
+        try:
+            answer = idempotency.answer(session, upload.fingerprint(), create)
+            session.commit()
+        except BaseException:
+            session.rollback()
+            work.undo()
+            raise
+    log.info("dataset stored", location=answer.headers["location"])
+    return answer
+
+
+@router.get("", responses=problems(400, 422))
+def list_datasets(session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None) -> DatasetPage:
+    """Datasets, newest first."""
+    arguments = {"list": "datasets"}
+    position = decode(page_token, arguments, str, str)
+    after = (decode_time(position[0]), position[1]) if position else None
+    limit = page_limit(page_size)
+    found = datasets.page(session, limit + 1, after)
+    token = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        token = encode([last.created_at.isoformat(), last.id], arguments)
+    newest = datasets.newest_versions(session, [dataset.id for dataset in found[:limit]])
+    listed = [dataset_resource(dataset, newest[dataset.id]) for dataset in found[:limit]]
+    return DatasetPage(datasets=listed, next_page_token=token)
+
+
+@router.get("/{dataset_id}", responses=problems(404))
+def read_dataset(dataset_id: str, session: SessionDep) -> DatasetResource:
+    """A dataset with its newest version."""
+    dataset = datasets.get(session, dataset_id)
+    return dataset_resource(dataset, datasets.newest_versions(session, [dataset_id])[dataset_id])
+
+
+@router.get("/{dataset_id}/versions", responses=problems(404))
+def list_versions(dataset_id: str, session: SessionDep) -> VersionList:
+    """The versions of a dataset, newest first."""
+    return VersionList(versions=[version_resource(found) for found in datasets.versions(session, dataset_id)])
+
+
+@router.get("/{dataset_id}/versions/{number}", responses=problems(404, 422))
+def read_version(dataset_id: str, number: Number, session: SessionDep) -> VersionResource:
+    """One version with its warnings."""
+    return version_resource(datasets.version(session, dataset_id, number))
+
+
+@router.get("/{dataset_id}/versions/{number}/samples", responses=problems(400, 404, 422))
+def list_samples(
+    dataset_id: str, number: Number, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
+) -> DatasetSamplePage:
+    """Samples of a version, in the order of their names."""
+    arguments = {"list": "dataset samples", "dataset": dataset_id, "version": number}
+    position = decode(page_token, arguments, int)
+    limit = page_limit(page_size)
+    found = datasets.samples(session, dataset_id, number, limit + 1, after=position[0] if position else -1)
+    token = encode([found[limit - 1].ordinal], arguments) if len(found) > limit else None
+    return DatasetSamplePage(samples=[sample_resource(row) for row in found[:limit]], next_page_token=token)
+
+
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("image/png", "image/jpeg", "image/tiff")}},
+    304: {"description": "the client's copy is the file"},
+    **problems(404, 422, 503),
+}
+
+
+@router.get("/{dataset_id}/versions/{number}/samples/{sample}/image", response_class=Response, responses=IMAGE)
+def read_image(
+    dataset_id: str, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+) -> Response:
+    """The image as it was uploaded."""
+    row = datasets.sample(session, dataset_id, number, sample)
+    return blob_response(request, context.store, dataset_id, row.image_sha256)
+
+
+@router.get("/{dataset_id}/versions/{number}/samples/{sample}/mask", response_class=Response, responses=IMAGE)
+def read_mask(
+    dataset_id: str, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+) -> Response:
+    """The mask as it is stored: 8-bit greyscale."""
+    row = datasets.sample(session, dataset_id, number, sample)
+    return blob_response(request, context.store, dataset_id, row.mask_sha256)
+
+
+def dataset_resource(dataset: tables.Dataset, newest: tables.DatasetVersion) -> DatasetResource:
+    """A dataset as the API shows it."""
+    return DatasetResource(
+        id=dataset.id,
+        name=dataset.name,
+        created_at=dataset.created_at,
+        newest=version_resource(newest),
+        versions=f"/v1/datasets/{dataset.id}/versions",
+    )
+
+
+def version_resource(version: tables.DatasetVersion) -> VersionResource:
+    """A version as the API shows it."""
+    return VersionResource(
+        dataset_id=version.dataset_id,
+        number=version.number,
+        sample_count=version.sample_count,
+        mask_values=version.mask_values,
+        warnings=[FieldError.model_validate(warning) for warning in version.warnings],
+        created_at=version.created_at,
+        samples=f"/v1/datasets/{version.dataset_id}/versions/{version.number}/samples",
+    )
+
+
+def sample_resource(row: tables.Sample) -> DatasetSample:
+    """A sample of a version as the API shows it."""
+    base = f"/v1/datasets/{row.dataset_id}/versions/{row.version}/samples/{quote(row.name, safe='')}"
+    return DatasetSample(
+        sample=row.name,
+        ordinal=row.ordinal,
+        width=row.width,
+        height=row.height,
+        foreground=row.foreground,
+        image_sha256=row.image_sha256,
+        mask_sha256=row.mask_sha256,
+        image=f"{base}/image",
+        mask=f"{base}/mask",
+    )

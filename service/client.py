@@ -1,0 +1,285 @@
+"""Python client of the HTTP API: typed answers, streamed uploads, resumable downloads.
+
+```python
+from pathlib import Path
+from service.client import Client, JobSpec
+
+with Client("http://127.0.0.1:8000", key) as dale:
+    dataset = dale.upload(Path("lesions.zip"))
+    job = dale.wait(dale.train(JobSpec(dataset_id=dataset.id, workers=2)).id)
+    for sample in itertools.islice(dale.samples(job.id), 20):
+        print(sample.sample, sample.confidence)
+    dale.fetch(job.id, Path("model"))
+```
+
+Everything that it raises on purpose is a `ClientError`.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from service.api.datasets import DatasetPage, DatasetResource
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.models import ModelPage, ModelResource
+from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
+from service.client_errors import ClientError, DamagedFile, Refused, Unreachable, check, reaching
+from service.sse import Event, parse_events
+from service.transfer import CountedFile, Progress, download
+from workers.contract.request import JobSpec
+
+__all__ = ["Client", "ClientError", "DamagedFile", "Event", "JobSpec", "Refused", "Unreachable"]
+
+Answer = TypeVar("Answer", bound=BaseModel)
+PageOf = TypeVar("PageOf", bound=BaseModel)
+PAGE = 500
+TIMEOUT = httpx.Timeout(30, connect=5)
+# Uploads are checked file by file before the answer comes.
+UPLOAD_TIMEOUT = httpx.Timeout(None, connect=5)
+# The network is built once before a job is accepted; on a busy machine that takes its time.
+TRAIN_TIMEOUT = httpx.Timeout(180, connect=5)
+# A stream that says nothing for this long (the service sends a sign of life every 15 s) is dead.
+SILENCE = httpx.Timeout(60, connect=5)
+# How long `follow` tries to come back to a service that has gone away.
+PATIENCE_SECONDS = 60.0
+TRIES = 3
+
+
+class Client:
+    """A connection to the service; close it, or use it in a `with` block.
+
+    Args:
+        url: where the service is, for example http://127.0.0.1:8000.
+        key: the API key.
+        transport: for tests; else real HTTP.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address of a service; it looks like http://127.0.0.1:8000")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # Datasets
+
+    def upload(
+        self,
+        archive: Path,
+        *,
+        name: str = "",
+        mask_threshold: int | None = None,
+        progress: Progress | None = None,
+    ) -> DatasetResource:
+        """Upload a zip of `images/` and `masks/`; streamed, so its size does not matter to memory."""
+        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold})
+        with CountedFile(archive, progress) as file, reaching(self.url):
+            response = self._http.post(
+                "/v1/datasets",
+                files={"file": (archive.name, file, "application/zip")},
+                data={field: str(value) for field, value in fields.items()},
+                headers=_idempotency(),
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return DatasetResource.model_validate_json(check(response).content)
+
+    def dataset(self, dataset_id: str) -> DatasetResource:
+        """One dataset."""
+        return self._get(DatasetResource, f"/v1/datasets/{_part(dataset_id)}")
+
+    def datasets(self) -> Iterator[DatasetResource]:
+        """All datasets, newest first."""
+        return self._pages(DatasetPage, "/v1/datasets", {}, lambda page: page.datasets)
+
+    # Jobs
+
+    def train(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobResource:
+        """Post a job. Sent again with the same key where the connection fails, so it starts once."""
+        headers = _idempotency(idempotency_key)
+        response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
+        return JobResource.model_validate_json(response.content)
+
+    def job(self, job_id: str) -> JobResource:
+        """A job as it is now."""
+        return self._get(JobResource, f"/v1/jobs/{_part(job_id)}")
+
+    def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first."""
+        return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+
+    def cancel(self, job_id: str) -> JobResource:
+        """Ask a job to end; asking twice does no harm."""
+        response = self._send("POST", f"/v1/jobs/{_part(job_id)}:cancel")
+        return JobResource.model_validate_json(response.content)
+
+    def epochs(self, job_id: str) -> Iterator[EpochResource]:
+        """Metrics of the finished epochs, in order."""
+        return self._pages(EpochPage, f"/v1/jobs/{_part(job_id)}/epochs", {}, lambda page: page.epochs)
+
+    def logs(self, job_id: str, *, attempt: int | None = None) -> str:
+        """The end of a job's log."""
+        parameters = _given({"attempt": attempt})
+        return self._send("GET", f"/v1/jobs/{_part(job_id)}/logs", parameters=parameters).text
+
+    def follow(self, job_id: str, *, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens to a job, from the beginning or behind an event, until the job is over.
+
+        Where the connection breaks it is taken up again, without losing or repeating an event that has an id.
+
+        Raises:
+            Unreachable: the service stayed away for a minute.
+        """
+        seen = last_event_id
+        alive = time.monotonic()
+        while True:
+            try:
+                for event in self._events(job_id, seen):
+                    alive = time.monotonic()
+                    seen = event.id or seen
+                    yield event
+                if self.job(job_id).state.terminal:
+                    return
+            except Unreachable:
+                if time.monotonic() - alive > PATIENCE_SECONDS:
+                    raise
+            time.sleep(0.5)
+
+    def _events(self, job_id: str, seen: str | None) -> Iterator[Event]:
+        headers = {"Last-Event-ID": seen} if seen else {}
+        url = f"/v1/jobs/{_part(job_id)}/events"
+        with reaching(self.url), self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
+            yield from parse_events(check(response).iter_lines())
+
+    def wait(self, job_id: str) -> JobResource:
+        """Wait until a job is over; the answer tells how it ended."""
+        for _ in self.follow(job_id):
+            pass
+        return self.job(job_id)
+
+    # Samples
+
+    def samples(
+        self,
+        job_id: str,
+        *,
+        order_by: Literal["score", "confidence", "name", "dice"] = "score",
+        order: Literal["asc", "desc"] = "asc",
+        name_contains: str | None = None,
+        confidence_max: float | None = None,
+        score_max: float | None = None,
+        page_size: int = PAGE,
+    ) -> Iterator[SampleResource]:
+        """Samples, the most doubted first; pages are asked for as they are needed."""
+        parameters = {
+            "order_by": order_by,
+            "order": order,
+            "name_contains": name_contains,
+            "confidence_max": confidence_max,
+            "score_max": score_max,
+            "page_size": page_size,
+        }
+        url = f"/v1/jobs/{_part(job_id)}/samples"
+        return self._pages(SamplePage, url, parameters, lambda page: page.samples)
+
+    def sample(self, job_id: str, name: str) -> SampleResource:
+        """What a job believes of one sample now."""
+        return self._get(SampleResource, f"/v1/jobs/{_part(job_id)}/samples/{_part(name)}")
+
+    def history(self, job_id: str, name: str) -> list[HistoryPoint]:
+        """What a job believed of one sample, epoch by epoch."""
+        return self._get(SampleHistory, f"/v1/jobs/{_part(job_id)}/samples/{_part(name)}/history").history
+
+    # Models
+
+    def models(self) -> Iterator[ModelResource]:
+        """Models, that of the newest job first."""
+        return self._pages(ModelPage, "/v1/models", {}, lambda page: page.models)
+
+    def model(self, job_id: str) -> ModelResource:
+        """The model of a job that has succeeded."""
+        return self._get(ModelResource, f"/v1/models/{_part(job_id)}")
+
+    def fetch(
+        self, job_id: str, folder: Path, *, progress: Callable[[str, int, int], None] | None = None
+    ) -> list[Path]:
+        """Download every file of a model into a folder, resumed where it was interrupted, verified by sha256."""
+        paths = []
+        for file in self.model(job_id).files:
+            target = folder / Path(file.name).name
+            tell = (lambda done, size, name=file.name: progress(name, done, size)) if progress else None
+            with reaching(self.url):
+                paths.append(download(self._http, file.url, target, sha256=file.sha256, size=file.size, progress=tell))
+        return paths
+
+    # Wire
+
+    def _get(self, kind: type[Answer], url: str) -> Answer:
+        return kind.model_validate_json(self._send("GET", url).content)
+
+    def _pages(
+        self, kind: type[PageOf], url: str, parameters: Mapping[str, Any], items: Callable[[PageOf], list[Answer]]
+    ) -> Iterator[Answer]:
+        asked = {"page_size": PAGE, **_given(parameters)}
+        while True:
+            page = kind.model_validate_json(self._send("GET", url, parameters=asked).content)
+            yield from items(page)
+            token = getattr(page, "next_page_token", None)
+            if not token:
+                return
+            asked["page_token"] = token
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> httpx.Response:
+        """Send what may be sent again: where the connection breaks it is, where nobody answers it is not."""
+        left = TRIES
+        with reaching(self.url):
+            while True:
+                left -= 1
+                try:
+                    return check(
+                        self._http.request(method, url, json=body, headers=headers, params=parameters, timeout=timeout)
+                    )
+                except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+                    if isinstance(error, httpx.ConnectError) or not left:
+                        raise
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _idempotency(key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": key or str(uuid.uuid4())}

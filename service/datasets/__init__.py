@@ -1,0 +1,1 @@
+"""Uploads: reading archives, checking every file, writing versions."""

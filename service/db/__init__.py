@@ -1,0 +1,1 @@
+"""The service's memory: tables, every query, and migrations."""

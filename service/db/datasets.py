@@ -1,0 +1,97 @@
+"""Every query about datasets, their versions and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_
+from sqlalchemy.orm import Session
+
+from service.db.tables import Dataset, DatasetVersion, Sample
+from service.errors import NotFound
+
+ROWS_AT_ONCE = 5_000
+
+
+def add(
+    session: Session,
+    dataset: Dataset,
+    *,
+    mask_values: list[int],
+    warnings: list[dict[str, str]],
+    samples: Sequence[Mapping[str, Any]],
+) -> Dataset:
+    """Add a dataset with its version 1; `samples` are rows without dataset and version."""
+    session.add(dataset)
+    session.flush()
+    session.add(
+        DatasetVersion(
+            dataset_id=dataset.id,
+            number=1,
+            sample_count=len(samples),
+            mask_values=mask_values,
+            warnings=warnings,
+        )
+    )
+    session.flush()
+    for start in range(0, len(samples), ROWS_AT_ONCE):
+        rows = [{"dataset_id": dataset.id, "version": 1, **row} for row in samples[start : start + ROWS_AT_ONCE]]
+        session.execute(insert(Sample), rows)
+    return dataset
+
+
+def get(session: Session, dataset_id: str) -> Dataset:
+    """One dataset; raises `NotFound`."""
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise NotFound(f"There is no dataset {dataset_id!r}; GET /v1/datasets lists those there are.")
+    return dataset
+
+
+def page(session: Session, size: int, after: tuple[datetime, str] | None) -> Sequence[Dataset]:
+    """Datasets, newest first, from behind `after` (creation time and id) on."""
+    query = select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(size)
+    if after:
+        query = query.where(tuple_(Dataset.created_at, Dataset.id) < after)
+    return session.scalars(query).all()
+
+
+def version(session: Session, dataset_id: str, number: int) -> DatasetVersion:
+    """One version; raises `NotFound`."""
+    found = session.get(DatasetVersion, (dataset_id, number))
+    if found is None:
+        get(session, dataset_id)
+        raise NotFound(f"Dataset {dataset_id!r} has no version {number}.")
+    return found
+
+
+def versions(session: Session, dataset_id: str) -> Sequence[DatasetVersion]:
+    """The versions of a dataset, newest first; raises `NotFound`."""
+    get(session, dataset_id)
+    query = select(DatasetVersion).where(DatasetVersion.dataset_id == dataset_id)
+    return session.scalars(query.order_by(DatasetVersion.number.desc())).all()
+
+
+def newest_versions(session: Session, dataset_ids: Sequence[str]) -> dict[str, DatasetVersion]:
+    """The newest version of each of these datasets."""
+    query = select(DatasetVersion).where(DatasetVersion.dataset_id.in_(dataset_ids)).order_by(DatasetVersion.number)
+    return {found.dataset_id: found for found in session.scalars(query)}
+
+
+def samples(session: Session, dataset_id: str, number: int, size: int, after: int) -> Sequence[Sample]:
+    """Samples in the order of their ordinals, from behind ordinal `after` on; raises `NotFound`."""
+    version(session, dataset_id, number)
+    query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.version == number, Sample.ordinal > after)
+    return session.scalars(query.order_by(Sample.ordinal).limit(size)).all()
+
+
+def sample(session: Session, dataset_id: str, number: int, name: str) -> Sample:
+    """One sample by its name; raises `NotFound`."""
+    query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.version == number, Sample.name == name)
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        version(session, dataset_id, number)
+        raise NotFound(f"Version {number} of dataset {dataset_id!r} has no sample {name!r}.")
+    return found

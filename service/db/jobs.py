@@ -1,0 +1,268 @@
+"""Every query about jobs: what the API shows of them and what the reconciler changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from service.db.tables import Artifact, Attempt, Confidence, DatasetVersion, Epoch, Event, Job, JobSample, Sample, now
+from service.jobs.lifecycle import State, move
+from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
+
+CHUNK = 2000  # rows of one INSERT: 8 columns, and SQLite takes 32,766 values at most
+
+
+def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
+    """Queue a job; its dataset version must exist."""
+    job = Job(
+        id=job_id,
+        name=spec.name,
+        state=State.QUEUED,
+        waiting_for="its turn",
+        spec=spec.model_dump(mode="json"),
+        dataset_id=spec.dataset_id,
+        dataset_version=spec.dataset_version,
+        attempt=0,
+        epochs_done=0,
+    )
+    session.add(job)
+    session.flush()
+    add_event(session, job_id, "state", {"state": State.QUEUED})
+    return job
+
+
+def get_job(session: Session, job_id: str) -> Job | None:
+    """A job, or None."""
+    return session.get(Job, job_id)
+
+
+def lock_job(session: Session, job_id: str) -> Job | None:
+    """A job that nobody else can change until this transaction ends."""
+    return session.get(Job, job_id, with_for_update=True, populate_existing=True)
+
+
+def unfinished(session: Session) -> list[Job]:
+    """Jobs that are not over, oldest first."""
+    states = [state for state in State if not state.terminal]
+    query = select(Job).where(Job.state.in_(states)).order_by(Job.created_at, Job.id)
+    return list(session.scalars(query))
+
+
+def page_of_jobs(session: Session, *, state: State | None, after: tuple[Any, str] | None, limit: int) -> list[Job]:
+    """Jobs, newest first, from behind a position on."""
+    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if after is not None:
+        created_at, job_id = after
+        query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
+    return list(session.scalars(query))
+
+
+def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
+    """Move a job by the rules and tell whoever watches; terminal states get their time."""
+    job.state = move(State(job.state), target)
+    if target is not State.QUEUED:
+        job.waiting_for = ""
+    if target is State.RUNNING and job.started_at is None:
+        job.started_at = now()
+    if target.terminal:
+        job.finished_at = now()
+    add_event(session, job.id, "state", {"state": target, **event})
+
+
+def fail(session: Session, job: Job, failure: Failure) -> None:
+    """End a job with a cause that a person can act on."""
+    job.failure = failure.model_dump(mode="json")
+    set_state(session, job, State.FAILED, cause=failure.cause, hint=failure.hint)
+
+
+def add_event(session: Session, job_id: str, kind: str, data: dict[str, Any]) -> None:
+    """Put down what happened; the row's id becomes the id of the SSE event."""
+    session.add(Event(job_id=job_id, kind=kind, data=data))
+
+
+def events_after(session: Session, job_id: str, last_id: int, limit: int = 500) -> list[Event]:
+    """Events of a job behind an id, in order."""
+    query = select(Event).where(Event.job_id == job_id, Event.id > last_id).order_by(Event.id).limit(limit)
+    return list(session.scalars(query))
+
+
+def begin_attempt(session: Session, job: Job, submission_id: str) -> None:
+    """Note that a new attempt will be submitted, before it is: its id is what makes a second submission harmless."""
+    job.attempt += 1
+    job.progress = None
+    session.add(Attempt(job_id=job.id, number=job.attempt, submission_id=submission_id))
+    set_state(session, job, State.STARTING, attempt=job.attempt)
+
+
+def end_attempt(session: Session, job: Job, log: str) -> None:
+    """Keep the end of the log: Ray forgets it with its head."""
+    attempt = session.get(Attempt, (job.id, job.attempt))
+    if attempt is not None:
+        attempt.finished_at = now()
+        attempt.log = log.replace("\0", "")  # PostgreSQL keeps no NUL in text
+
+
+def get_attempt(session: Session, job_id: str, number: int) -> Attempt | None:
+    """One attempt of a job, or None."""
+    return session.get(Attempt, (job_id, number))
+
+
+def epochs(session: Session, job_id: str, after: int, limit: int) -> list[Epoch]:
+    """Committed epochs behind a number, in order."""
+    query = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)
+    return list(session.scalars(query))
+
+
+def get_version(session: Session, dataset_id: str, number: int) -> DatasetVersion | None:
+    """A dataset version, or None."""
+    return session.get(DatasetVersion, (dataset_id, number))
+
+
+def sample_names(session: Session, job: Job) -> dict[int, str]:
+    """Names of the samples that a job trains on, by ordinal."""
+    query = select(Sample.ordinal, Sample.name).where(
+        Sample.dataset_id == job.dataset_id, Sample.version == job.dataset_version
+    )
+    return {row.ordinal: row.name for row in session.execute(query)}
+
+
+def add_epoch(session: Session, job: Job, manifest: EpochManifest, rows: Sequence[dict[str, Any]]) -> None:
+    """Take in an epoch, once: a second time fails on the primary key of `epochs`.
+
+    Args:
+        session: a transaction; everything of the epoch is in it.
+        job: the job, locked.
+        manifest: the epoch's commit mark.
+        rows: one for each sample: ordinal, name, rank, confidence, score, dice, expected_dice.
+    """
+    session.add(Epoch(job_id=job.id, epoch=manifest.epoch, metrics=manifest.metrics))
+    session.flush()
+    history = ("ordinal", "confidence", "score", "dice", "expected_dice")
+    for part in _chunks(rows):
+        session.execute(
+            insert(Confidence),
+            [{"job_id": job.id, "epoch": manifest.epoch, **{name: row[name] for name in history}} for row in part],
+        )
+        _upsert_samples(session, [{"job_id": job.id, "epoch": manifest.epoch, **row} for row in part])
+    job.epochs_done = manifest.epoch + 1
+    job.metrics = manifest.metrics
+    job.waiting_for = ""
+    add_event(session, job.id, "epoch", {"epoch": manifest.epoch, "metrics": manifest.metrics})
+
+
+def _upsert_samples(session: Session, rows: list[dict[str, Any]]) -> None:
+    dialect = session.get_bind().dialect.name
+    upsert = postgresql.insert(JobSample) if dialect == "postgresql" else sqlite.insert(JobSample)
+    changing = ("epoch", "rank", "confidence", "score", "dice", "expected_dice")
+    session.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["job_id", "ordinal"], set_={name: upsert.excluded[name] for name in changing}
+        ),
+        rows,
+    )
+
+
+def _chunks(rows: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def add_result(session: Session, job: Job, manifest: ResultManifest) -> None:
+    """Take in what a finished run left."""
+    for file in manifest.files:
+        session.merge(
+            Artifact(
+                job_id=job.id,
+                name=file.name,
+                key=file.key,
+                size=file.size,
+                sha256=file.sha256,
+                media_type=file.media_type,
+            )
+        )
+
+
+def artifacts(session: Session, job_id: str) -> list[Artifact]:
+    """Files of a finished job, by name."""
+    return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def get_artifact(session: Session, job_id: str, name: str) -> Artifact | None:
+    """One file of a finished job, or None."""
+    return session.get(Artifact, (job_id, name))
+
+
+ORDERS: dict[str, Any] = {
+    "score": JobSample.score,
+    "confidence": JobSample.confidence,
+    "dice": JobSample.dice,
+    "name": JobSample.name,
+}
+
+
+def page_of_samples(
+    session: Session,
+    job_id: str,
+    *,
+    order_by: str,
+    descending: bool,
+    filters: Sequence[ColumnElement[bool]],
+    after: tuple[Any, int] | None,
+    limit: int,
+) -> list[JobSample]:
+    """Samples of a job in an order, from behind a position on; every order has its index."""
+    column = ORDERS[order_by]
+    query = select(JobSample).where(JobSample.job_id == job_id, *filters).limit(limit)
+    if descending:
+        query = query.order_by(column.desc(), JobSample.ordinal.desc())
+    else:
+        query = query.order_by(column, JobSample.ordinal)
+    if after is not None:
+        value, ordinal = after
+        beyond = column < value if descending else column > value
+        tie = JobSample.ordinal < ordinal if descending else JobSample.ordinal > ordinal
+        query = query.where(or_(beyond, and_(column == value, tie)))
+    return list(session.scalars(query))
+
+
+def sample_filters(
+    *,
+    name_contains: str | None = None,
+    confidence: tuple[float | None, float | None] = (None, None),
+    score: tuple[float | None, float | None] = (None, None),
+) -> list[ColumnElement[bool]]:
+    """Conditions of a sample list; bounds are inclusive."""
+    conditions: list[ColumnElement[bool]] = []
+    if name_contains:
+        conditions.append(JobSample.name.icontains(name_contains, autoescape=True))
+    for column, (low, high) in ((JobSample.confidence, confidence), (JobSample.score, score)):
+        if low is not None:
+            conditions.append(column >= low)
+        if high is not None:
+            conditions.append(column <= high)
+    return conditions
+
+
+def count_samples(session: Session, job_id: str, filters: Sequence[ColumnElement[bool]]) -> int:
+    """How many samples of a job match."""
+    query = select(func.count()).select_from(JobSample).where(JobSample.job_id == job_id, *filters)
+    return session.scalar(query) or 0
+
+
+def find_sample(session: Session, job_id: str, name: str) -> JobSample | None:
+    """The newest confidence of a sample, by its name, or None."""
+    return session.scalar(select(JobSample).where(JobSample.job_id == job_id, JobSample.name == name))
+
+
+def history(session: Session, job_id: str, ordinal: int) -> list[Confidence]:
+    """What was believed of a sample, epoch by epoch."""
+    query = (
+        select(Confidence).where(Confidence.job_id == job_id, Confidence.ordinal == ordinal).order_by(Confidence.epoch)
+    )
+    return list(session.scalars(query))

@@ -1,0 +1,232 @@
+"""The database, table by table. Queries live in `repository`, changes of shape in `migrations/`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+# SQLite numbers rows only in INTEGER columns.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Timezone-aware UTC on both databases (SQLite drops the zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Store UTC; a naive time is a bug."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("naive datetime")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Give the zone back where the database lost it."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base; names every constraint, so that migrations can find it."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {datetime: UtcDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}
+
+
+class ApiKey(Base):
+    """A key that opens the API. Only its SHA-256 is kept: keys are 256 random bits, so no salt is needed."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+
+
+class Dataset(Base):
+    """A named series of immutable versions."""
+
+    __tablename__ = "datasets"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class DatasetVersion(Base):
+    """An immutable list of samples; its Parquet twin in the store is what workers read."""
+
+    __tablename__ = "dataset_versions"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sample_count: Mapped[int]
+    mask_values: Mapped[list[Any]]
+    warnings: Mapped[list[Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Sample(Base):
+    """An image with its label."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        ForeignKeyConstraint(["dataset_id", "version"], ["dataset_versions.dataset_id", "dataset_versions.number"]),
+        Index("ix_samples_name", "dataset_id", "version", "name", unique=True),
+    )
+    dataset_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ordinal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255))
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    mask_sha256: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int]
+    height: Mapped[int]
+    foreground: Mapped[float]
+
+
+class Job(Base):
+    """A training job. `state` moves only by `service.jobs.lifecycle`."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["dataset_id", "dataset_version"], ["dataset_versions.dataset_id", "dataset_versions.number"]
+        ),
+        Index("ix_jobs_state", "state"),
+        Index("ix_jobs_created_at", "created_at", "id"),
+    )
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16))
+    waiting_for: Mapped[str] = mapped_column(Text, default="")
+    spec: Mapped[dict[str, Any]]
+    dataset_id: Mapped[str] = mapped_column(String(64))
+    dataset_version: Mapped[int]
+    attempt: Mapped[int] = mapped_column(default=0)
+    epochs_done: Mapped[int] = mapped_column(default=0)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One submission of a job to Ray, with the end of its log."""
+
+    __tablename__ = "attempts"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    submission_id: Mapped[str] = mapped_column(String(128), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+    log: Mapped[str] = mapped_column(Text, default="")
+
+
+class Epoch(Base):
+    """Metrics of a committed epoch; the row's key is what makes ingestion happen once."""
+
+    __tablename__ = "epochs"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Confidence(Base):
+    """The history: what was believed of a sample at the end of an epoch."""
+
+    __tablename__ = "confidences"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    confidence: Mapped[float]
+    score: Mapped[float]
+    dice: Mapped[float]
+    expected_dice: Mapped[float]
+
+
+class JobSample(Base):
+    """The newest confidence of each sample of a job: one indexed row, so that browsing stays fast."""
+
+    __tablename__ = "job_samples"
+    __table_args__ = (
+        Index("ix_job_samples_score", "job_id", "score", "ordinal"),
+        Index("ix_job_samples_confidence", "job_id", "confidence", "ordinal"),
+        Index("ix_job_samples_dice", "job_id", "dice", "ordinal"),
+        Index("ix_job_samples_name", "job_id", "name"),
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255))
+    epoch: Mapped[int]
+    rank: Mapped[int] = mapped_column(BigInteger)
+    confidence: Mapped[float]
+    score: Mapped[float]
+    dice: Mapped[float]
+    expected_dice: Mapped[float]
+
+
+class Artifact(Base):
+    """A file of a finished job."""
+
+    __tablename__ = "artifacts"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str] = mapped_column(String(128))
+
+
+class Event(Base):
+    """What happened to a job, in order; the id is the SSE id."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_job_id", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class IdempotencyKey(Base):
+    """The answer to a creating POST, kept 24 hours. `status` 0: still being answered."""
+
+    __tablename__ = "idempotency_keys"
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    body: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    location: Mapped[str | None] = mapped_column(String(512))
+    created_at: Mapped[datetime] = mapped_column(default=now)

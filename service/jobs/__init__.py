@@ -1,0 +1,1 @@
+"""The job life cycle: states, submission to Ray, reconciliation."""

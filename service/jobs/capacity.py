@@ -1,0 +1,90 @@
+"""What fits on the cluster. Ray can neither show nor stop a job that waits for room, so the queue is ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Resources:
+    """An amount of what jobs ask for."""
+
+    cpus: float
+    gpus: float
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.cpus + other.cpus, self.gpus + other.gpus)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.cpus - other.cpus, self.gpus - other.gpus)
+
+    def at_least(self, other: Resources) -> Resources:
+        """The larger amount of each kind."""
+        return Resources(max(self.cpus, other.cpus), max(self.gpus, other.gpus))
+
+
+NOTHING = Resources(0, 0)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has, and what Ray says is taken."""
+
+    total: Resources
+    used: Resources
+
+
+def needs(workers: int, gpus_per_worker: int) -> Resources:
+    """What a job takes: one CPU for each worker, and its GPUs."""
+    return Resources(workers, workers * gpus_per_worker)
+
+
+def shortage(need: Resources, there: Resources, total: Resources) -> str:
+    """What is missing, in words; empty if nothing is."""
+    missing = []
+    if need.cpus > max(0, there.cpus):
+        missing.append(f"{_amount(need.cpus, 'CPU')} ({max(0, there.cpus):g} free of {total.cpus:g})")
+    if need.gpus > max(0, there.gpus):  # what is promised to others can make it negative
+        missing.append(f"{_amount(need.gpus, 'GPU')} ({max(0, there.gpus):g} free of {total.gpus:g})")
+    return " and ".join(missing)
+
+
+def never_fits(need: Resources, total: Resources) -> str:
+    """Why a job can never run on this cluster, in words; empty if it can."""
+    missing = []
+    if need.cpus > total.cpus:
+        missing.append(f"{_amount(need.cpus, 'CPU')}, the cluster has {total.cpus:g}")
+    if need.gpus > total.gpus:
+        missing.append(f"{_amount(need.gpus, 'GPU')}, the cluster has {total.gpus:g}")
+    return "the job needs " + " and ".join(missing) if missing else ""
+
+
+def _amount(count: float, kind: str) -> str:
+    return f"{count:g} {kind}" if count == 1 else f"{count:g} {kind}s"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job, as the queue sees it."""
+
+    job_id: str
+    need: Resources
+
+
+def plan(queue: list[Waiting], capacity: Capacity, reserved: Resources) -> dict[str, str]:
+    """For each queued job, oldest first, what it waits for; empty means that it can start now.
+
+    A job that does not fit keeps what it will need from those behind it, so small jobs cannot starve a large one,
+    but a job that needs other resources goes ahead.
+
+    Args:
+        queue: the queued jobs, oldest first; those that can never fit left out.
+        capacity: what the cluster has and what Ray says is taken, which lags behind what we started.
+        reserved: what the jobs that we started take.
+    """
+    free = capacity.total - capacity.used.at_least(reserved)
+    result = {}
+    for job in queue:
+        result[job.job_id] = shortage(job.need, free, capacity.total)
+        free = free - job.need
+    return result

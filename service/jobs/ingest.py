@@ -1,0 +1,99 @@
+"""Reads what a run wrote to the store and holds it to its manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ValidationError
+
+from workers.contract import keys, tables
+from workers.contract.request import EpochManifest, Failure, Progress, ResultManifest, Shard
+from workers.contract.store import ObjectMissing, ObjectStore
+
+M = TypeVar("M", bound=BaseModel)
+COLUMNS = ("confidence", "score", "dice", "expected_dice")
+
+
+class DamagedError(Exception):
+    """An object is not what its manifest says, or not of the contract's shape."""
+
+
+def read_progress(store: ObjectStore, job_id: str, attempt: int) -> Progress | None:
+    """How far the run is; None before its first report, which an earlier attempt's does not count as."""
+    progress = _read(store, keys.progress(job_id), Progress)
+    return progress if progress is not None and progress.attempt == attempt else None
+
+
+def read_failure(store: ObjectStore, job_id: str, attempt: int) -> Failure | None:
+    """Why the run says that it failed; None if it could not say."""
+    return _read(store, keys.failure(job_id, attempt), Failure)
+
+
+def read_result(store: ObjectStore, job_id: str) -> ResultManifest | None:
+    """What the finished run left; None while it is not finished."""
+    return _read(store, keys.result_manifest(job_id), ResultManifest)
+
+
+def read_epoch(store: ObjectStore, job_id: str, epoch: int) -> EpochManifest | None:
+    """An epoch's commit mark; None while the epoch is not committed."""
+    manifest = _read(store, keys.epoch_manifest(job_id, epoch), EpochManifest)
+    if manifest is not None and (manifest.job_id, manifest.epoch) != (job_id, epoch):
+        raise DamagedError(f"the manifest of epoch {epoch} is one of {manifest.job_id}, epoch {manifest.epoch}")
+    return manifest
+
+
+def read_rows(store: ObjectStore, manifest: EpochManifest, names: dict[int, str]) -> list[dict[str, Any]]:
+    """The confidences of an epoch from all shards, with names, ranked by score: rank 1 is looked at first.
+
+    Raises:
+        DamagedError: a shard is not what the manifest says, or the shards are not one row for each sample.
+    """
+    table = pa.concat_tables([_read_shard(store, shard) for shard in manifest.shards])
+    ordinals: Any = table["ordinal"].to_numpy()
+    if len(ordinals) != len(names) or set(ordinals.tolist()) != names.keys():
+        raise DamagedError(
+            f"epoch {manifest.epoch} has {len(ordinals)} rows for {len(set(ordinals.tolist()) & names.keys())} "
+            f"of the {len(names)} samples; one row for each is expected"
+        )
+    values: dict[str, Any] = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS}
+    for name, column in values.items():
+        if not np.isfinite(column).all():
+            raise DamagedError(f"epoch {manifest.epoch} has values of {name} that are no finite number")
+    order = np.lexsort((ordinals, values["score"]))
+    return [
+        {
+            "ordinal": int(ordinals[index]),
+            "name": names[int(ordinals[index])],
+            "rank": rank,
+            **{name: float(values[name][index]) for name in COLUMNS},
+        }
+        for rank, index in enumerate(order, start=1)
+    ]
+
+
+def _read_shard(store: ObjectStore, shard: Shard) -> pa.Table:
+    try:
+        data = store.get(shard.key)
+    except ObjectMissing as error:
+        raise DamagedError(f"{shard.key} is missing") from error
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise DamagedError(f"{shard.key} has another sha256 than its manifest says")
+    try:
+        table = tables.from_parquet(data, tables.CONFIDENCE)
+    except (ValueError, pa.ArrowException) as error:
+        raise DamagedError(f"{shard.key}: {error}") from error
+    if table.num_rows != shard.rows:
+        raise DamagedError(f"{shard.key} has {table.num_rows} rows, its manifest says {shard.rows}")
+    return table
+
+
+def _read(store: ObjectStore, key: str, model: type[M]) -> M | None:
+    try:
+        return model.model_validate_json(store.get(key))
+    except ObjectMissing:
+        return None
+    except ValidationError as error:
+        raise DamagedError(f"{key}: {error}") from error

@@ -1,0 +1,91 @@
+"""Takes what a run has written into the database: its progress, and every committed epoch exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service import logging
+from service.api.dependencies import Context
+from service.db import jobs
+from service.db.tables import Job
+from service.jobs import ingest
+from service.jobs.capacity import Resources, needs
+from service.jobs.lifecycle import State
+from service.jobs.submission import submission_id
+from workers.contract.request import JobSpec
+
+log = logging.get(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """A job as it was when this round began."""
+
+    job_id: str
+    state: State
+    attempt: int
+    spec: JobSpec
+
+    @property
+    def need(self) -> Resources:
+        """What it takes of the cluster."""
+        return needs(self.spec.workers, self.spec.gpus_per_worker)
+
+    @property
+    def submission(self) -> str:
+        """Ray's name for the current attempt."""
+        return submission_id(self.job_id, self.attempt)
+
+
+def view_of(job: Job) -> View:
+    """The job as it is now."""
+    return View(job.id, State(job.state), job.attempt, JobSpec.model_validate(job.spec))
+
+
+def unchanged(job: Job, view: View) -> bool:
+    """Whether nobody moved the job since this round began."""
+    return job.state == view.state and job.attempt == view.attempt
+
+
+def take_in(context: Context, view: View) -> ingest.DamagedError | None:
+    """Copy progress and every newly committed epoch; says what is damaged instead of raising it."""
+    try:
+        _take_progress(context, view)
+        while _take_epoch(context, view):
+            pass
+    except ingest.DamagedError as error:
+        # An attempt that resumes may just be writing it anew; if not, the job's end will tell.
+        log.warning("damaged object", error=str(error))
+        return error
+    return None
+
+
+def _take_progress(context: Context, view: View) -> None:
+    progress = ingest.read_progress(context.store, view.job_id, view.attempt)
+    if progress is None:
+        return
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, view.job_id)
+        if job is not None and unchanged(job, view) and job.progress != (new := progress.model_dump()):
+            job.progress = new
+            job.waiting_for = ""
+
+
+def _take_epoch(context: Context, view: View) -> bool:
+    with context.database.read() as session:
+        job = jobs.get_job(session, view.job_id)
+        if job is None:
+            return False
+        epoch = job.epochs_done
+        manifest = ingest.read_epoch(context.store, view.job_id, epoch)
+        if manifest is None:
+            return False
+        names = jobs.sample_names(session, job)
+    rows = ingest.read_rows(context.store, manifest, names)
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, view.job_id)
+        if job is None or job.epochs_done != epoch:
+            return False  # somebody else took it in
+        jobs.add_epoch(session, job, manifest, rows)
+    log.info("epoch taken in", epoch=epoch, samples=len(rows))
+    return True

@@ -1,0 +1,179 @@
+"""How the command line speaks: tables, progress, and errors in words. Exit codes are decided here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    from service.api.datasets import DatasetResource
+    from service.api.jobs import JobResource
+    from service.api.samples import SampleResource
+    from service.errors import FieldError
+
+OK, JOB_FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "CANCELLING": "yellow", "RUNNING": "cyan"}
+
+
+def out() -> Console:
+    """Standard output. Text from the service is never read as markup, and no pipe cuts tables to 80 columns."""
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(stderr=True, markup=False, highlight=False)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line for people, never broken in two: it may be copied."""
+    out().print(text, style=style, soft_wrap=True)
+
+
+def say_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """One JSON document for programs."""
+    if isinstance(value, Sequence):
+        typer.echo(json.dumps([item.model_dump(mode="json") for item in value], indent=2))
+    else:
+        typer.echo(value.model_dump_json(indent=2))
+
+
+def complain(message: str, errors: Sequence[FieldError] = ()) -> None:
+    """An error in red, with each of its entries: what, where, what to do."""
+    console = err()
+    console.print(message, style="red", soft_wrap=True)
+    for error in errors:
+        place = error.file or error.field
+        hint = f" ({error.hint})" if error.hint else ""
+        console.print(f"  {f'{place}: ' if place else ''}{error.reason}{hint}", style="red", soft_wrap=True)
+
+
+def faults(error: ValidationError) -> list[FieldError]:
+    """What pydantic says about options, in the shape of the service's errors."""
+    from service.errors import FieldError
+
+    found = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"] if part not in {"dale", "plain"})
+        found.append(FieldError(field=place or None, reason=fault["msg"].removeprefix("Value error, ")))
+    return found
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Say expected errors in words and exit with their code; anything else is a bug and keeps its traceback."""
+    from pydantic import ValidationError
+
+    from service.client_errors import ClientError, Refused, Unreachable
+
+    try:
+        yield
+    except Refused as error:
+        complain(str(error), error.errors)
+        if error.status == 401:
+            err().print("Give the key with --key or DALE_API_KEY, or keep it with: dale login URL", soft_wrap=True)
+        if error.request_id and error.status >= 500:
+            err().print(f"request_id: {error.request_id}", soft_wrap=True)
+        raise typer.Exit(REFUSED) from None
+    except Unreachable as error:
+        complain(str(error))
+        raise typer.Exit(UNREACHABLE) from None
+    except ValidationError as error:
+        complain(f"{error.error_count()} of the values given cannot be used.", faults(error))
+        raise typer.Exit(REFUSED) from None
+    except (ClientError, ValueError, OSError) as error:
+        complain(str(error))
+        raise typer.Exit(REFUSED) from None
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words as short as a progress bar needs."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def file_progress() -> Progress:
+    """A bar for files that are sent or received."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=err(), transient=True)
+
+
+def job_progress() -> Progress:
+    """A bar for a job; the remaining time is the service's own estimate."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
+    return Progress(*columns, console=err(), transient=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")  # ids are there to be copied: never shortened
+    return table
+
+
+def datasets_table(datasets: Sequence[DatasetResource]) -> Table:
+    """Datasets, one a line."""
+    table = _table("dataset", "name", "version", "samples", "created")
+    for dataset in datasets:
+        newest = dataset.newest
+        created = dataset.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(dataset.id, Text(dataset.name), str(newest.number), str(newest.sample_count), created)
+    return table
+
+
+def jobs_table(jobs: Sequence[JobResource]) -> Table:
+    """Jobs, one a line."""
+    table = _table("job", "name", "state", "method", "epochs", "created")
+    for job in jobs:
+        state = Text(str(job.state), COLOURS.get(str(job.state), ""))
+        done = f"{job.epochs_done}/{job.spec.epochs}"
+        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(job.id, Text(job.name), state, job.spec.method.name, done, created)
+    return table
+
+
+def job_lines(job: JobResource) -> Table:
+    """One job in full."""
+    table = Table(show_header=False, box=None)
+    rows: list[tuple[str, Any]] = [
+        ("job", job.id),
+        ("name", job.name),
+        ("state", Text(str(job.state), COLOURS.get(str(job.state), ""))),
+        ("waits for", job.waiting_for),
+        ("dataset", f"{job.spec.dataset_id}:{job.spec.dataset_version}"),
+        ("network", job.spec.network.name),
+        ("method", job.spec.method.name),
+        ("epochs", f"{job.epochs_done} of {job.spec.epochs}"),
+        ("workers", f"{job.spec.workers} (GPUs each: {job.spec.gpus_per_worker}), attempt {job.attempt}"),
+        ("remaining", duration(job.progress.eta_seconds) if job.progress and not job.state.terminal else ""),
+        ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in (job.metrics or {}).items())),
+        ("cause", job.failure.cause if job.failure else ""),
+        ("hint", job.failure.hint if job.failure else ""),
+    ]
+    for name, value in rows:
+        if value:
+            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return table
+
+
+def samples_table(samples: Sequence[SampleResource]) -> Table:
+    """Samples, the most doubted first."""
+    table = _table("rank", "sample", "confidence", "score", "Dice", "expected Dice")
+    for sample in samples:
+        numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
+        table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers))
+    return table

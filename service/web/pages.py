@@ -1,0 +1,198 @@
+"""The review pages: sign in, see datasets and jobs, watch one, look at the labels it doubts most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Cookie, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+
+from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep
+from service.api.jobs import resource
+from service.db import access, datasets, jobs
+from service.db.tables import Job, JobSample
+from service.jobs.lifecycle import State
+from service.web.charts import points
+
+FOLDER = Path(__file__).parent
+PER_PAGE = 24
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+router = APIRouter(include_in_schema=False)
+static = StaticFiles(directory=FOLDER / "static")
+templates = Jinja2Templates(directory=FOLDER / "templates")
+templates.env.globals.update(points=points, quote=lambda text: quote(text, safe=""))
+SessionCookie = Annotated[str | None, Cookie(alias=SESSION_COOKIE)]
+
+
+def page(request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
+    """Render a template with the headers that every page has."""
+    return templates.TemplateResponse(request, name, values, status_code=status, headers=HEADERS)
+
+
+def signed_in(context: Context, token: str | None) -> bool:
+    """Whether the browser's cookie is good."""
+    with context.database.read() as session:
+        return token is not None and access.find_key(session, token) is not None
+
+
+def to_sign_in(request: Request) -> RedirectResponse:
+    """Send the browser to the sign-in page, and back here after it."""
+    return RedirectResponse(f"/login?next={quote(request.url.path, safe='/')}", status_code=303, headers=HEADERS)
+
+
+@router.get("/login")
+def show_login(request: Request, next_page: Annotated[str, Query(alias="next")] = "/") -> HTMLResponse:
+    """Ask for the key. A link `/login#<key>` fills it in without showing it to any server log."""
+    return page(request, "login.html", {"next": next_page, "problem": ""})
+
+
+@router.post("/login")
+def sign_in(
+    request: Request,
+    session: SessionDep,
+    key: Annotated[str, Form(max_length=500)],
+    next_page: Annotated[str, Form(alias="next")] = "/",
+) -> Response:
+    """Exchange the key for a session cookie, which other sites cannot make the browser send."""
+    if access.find_key(session, key.strip()) is None:
+        problem = "This key is not valid here. Use the one that `dale serve` printed at its first start."
+        return page(request, "login.html", {"next": next_page, "problem": problem}, status=401)
+    inside = next_page if next_page.startswith("/") and not next_page.startswith(("//", "/\\")) else "/"
+    response = RedirectResponse(inside, status_code=303, headers=HEADERS)
+    response.set_cookie(
+        SESSION_COOKIE,
+        access.sign_in(session),
+        max_age=int(access.SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+@router.post("/logout")
+def sign_out(session: SessionDep, dale_session: SessionCookie = None) -> Response:
+    """End the session."""
+    if dale_session:
+        access.sign_out(session, dale_session)
+    response = RedirectResponse("/login", status_code=303, headers=HEADERS)
+    response.delete_cookie(SESSION_COOKIE)
+    return response
+
+
+@router.get("/")
+def show_home(
+    request: Request, context: ContextDep, session: SessionDep, dale_session: SessionCookie = None
+) -> Response:
+    """Datasets and jobs, newest first."""
+    if not signed_in(context, dale_session):
+        return to_sign_in(request)
+    found = datasets.page(session, 50, None)
+    newest = datasets.newest_versions(session, [dataset.id for dataset in found])
+    values = {
+        "datasets": [(dataset, newest[dataset.id]) for dataset in found if dataset.id in newest],
+        "jobs": [resource(job) for job in jobs.page_of_jobs(session, state=None, after=None, limit=100)],
+        "names": {dataset.id: dataset.name for dataset in found},
+    }
+    return page(request, "home.html", values)
+
+
+@router.get("/jobs/{job_id}")
+def show_job(
+    request: Request,
+    job_id: str,
+    context: ContextDep,
+    session: SessionDep,
+    dale_session: SessionCookie = None,
+    order_by: Annotated[str, Query(alias="sort")] = "score",
+    contains: Annotated[str, Query(alias="name", max_length=255)] = "",
+    number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
+) -> Response:
+    """A job live, and below it the samples whose labels it doubts most."""
+    if not signed_in(context, dale_session):
+        return to_sign_in(request)
+    job = jobs.get_job(session, job_id)
+    if job is None:
+        return missing(request, f"There is no job {job_id}.")
+    order_by = order_by if order_by in jobs.ORDERS else "score"
+    filters = jobs.sample_filters(name_contains=contains or None)
+    total = jobs.count_samples(session, job.id, filters)
+    rows = jobs.page_of_samples(
+        session, job.id, order_by=order_by, descending=False, filters=filters, after=None, limit=number * PER_PAGE
+    )[(number - 1) * PER_PAGE :]
+    values = {
+        "job": resource(job),
+        "dataset": datasets.get(session, job.dataset_id),
+        "epochs": [row.metrics for row in jobs.epochs(session, job.id, after=-1, limit=2000)],
+        "cards": [(row, histories(session, job, row)) for row in rows],
+        "total": total,
+        "sort": order_by,
+        "name": contains,
+        "number": number,
+        "pages": max(1, -(-total // PER_PAGE)),
+        "predicted": job.state == State.SUCCEEDED,
+    }
+    return page(request, "job.html", values)
+
+
+@router.get("/jobs/{job_id}/samples/{sample}")
+def show_sample(
+    request: Request,
+    job_id: str,
+    sample: str,
+    context: ContextDep,
+    session: SessionDep,
+    dale_session: SessionCookie = None,
+) -> Response:
+    """One sample, large, with the history of its confidence."""
+    if not signed_in(context, dale_session):
+        return to_sign_in(request)
+    job = jobs.get_job(session, job_id)
+    row = jobs.find_sample(session, job_id, sample) if job else None
+    if job is None or row is None:
+        return missing(request, f"Job {job_id} has no sample {sample}.")
+    values = {
+        "job": resource(job),
+        "row": row,
+        "history": jobs.history(session, job_id, row.ordinal),
+        "previous": neighbour(session, job, row, -1),
+        "following": neighbour(session, job, row, +1),
+        "predicted": job.state == State.SUCCEEDED,
+        "total": jobs.count_samples(session, job.id, []),
+    }
+    return page(request, "sample.html", values)
+
+
+def histories(session: SessionDep, job: Job, row: JobSample) -> dict[str, list[float]]:
+    """Confidence and score of a sample, epoch by epoch."""
+    past = jobs.history(session, job.id, row.ordinal)
+    return {"confidence": [point.confidence for point in past], "score": [point.score for point in past]}
+
+
+def neighbour(session: SessionDep, job: Job, row: JobSample, step: int) -> str | None:
+    """The name of the sample before (-1) or behind (+1) this one in the ranking."""
+    found = jobs.page_of_samples(
+        session,
+        job.id,
+        order_by="score",
+        descending=step < 0,
+        filters=[],
+        after=(row.score, row.ordinal),
+        limit=1,
+    )
+    return found[0].name if found else None
+
+
+def missing(request: Request, detail: str) -> HTMLResponse:
+    """A page that says that there is no such thing."""
+    return page(request, "missing.html", {"detail": detail}, status=404)

@@ -1,0 +1,239 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from service.api.dependencies import Context
+from service.db import access, jobs
+from service.db.tables import Dataset, DatasetVersion, Sample
+from service.jobs.intake import take_in, view_of
+from service.jobs.lifecycle import State
+from service.main import create_app, open_context
+from service.settings import Settings
+from workers.contract import keys
+from workers.contract.request import JobSpec
+
+API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
+SCRIPTED_WORKER = Path(__file__).parent / "integration" / "scripted_worker.py"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """An empty SQLite database. Tests of queries override this by `both_databases`."""
+    return f"sqlite:///{tmp_path / 'data' / 'dale.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def both_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'data' / 'dale.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"dale_{secrets.token_hex(6)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server: that of DALE_TEST_POSTGRES_URL, or a private one from the installed binaries."""
+    if given := os.environ.get("DALE_TEST_POSTGRES_URL"):
+        yield make_url(given).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        return
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    assert found, "install PostgreSQL (apt-get install postgresql) or set DALE_TEST_POSTGRES_URL"
+    binaries = found[-1].parent
+    folder = Path(tempfile.mkdtemp(prefix="dale-pg-", dir="/tmp"))
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        user = pwd.getpwnam("postgres")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        as_user = ["runuser", "-u", "postgres", "--"]
+    data, sockets = folder / "data", folder
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    run(binaries / "initdb", "-D", data, "-U", "dale", "-A", "trust", "-N")
+    options = f"-c listen_addresses='' -c unix_socket_directories={sockets} -c fsync=off"
+    control = (binaries / "pg_ctl", "-D", data, "-w")
+    run(*control, "-o", options, "-l", folder / "log", "start")
+    try:
+        yield f"postgresql+psycopg://dale@/postgres?host={sockets}"
+    finally:
+        run(*control, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """An embedded service in a folder of its own; no Ray."""
+    return Settings(data_dir=tmp_path / "data", database_url=database_url, network_check=False)
+
+
+@pytest.fixture
+def context(settings: Settings) -> Iterator[Context]:
+    """Database (migrated) and store of that service; one key is let in."""
+    context = open_context(settings)
+    with context.sessions.begin() as session:
+        access.add_key(session, API_KEY, key_id="tests", name="tests")
+    yield context
+    context.database.close()
+
+
+@pytest.fixture
+def app(context: Context) -> FastAPI:
+    """The application, with production middleware and handlers."""
+    return create_app(context.settings, context)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """A caller with a valid key; unexpected errors are answered, as in production, not raised."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {API_KEY}"
+        yield client
+
+
+@pytest.fixture
+def stranger(app: FastAPI) -> TestClient:
+    """A caller without a key."""
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def add_dataset(context: Context) -> Callable[..., str]:
+    """Put a dataset version into the database, without files: `add_dataset(names) -> dataset id`."""
+
+    def add(names: list[str] | int = 6) -> str:
+        names = [f"case_{number:03}" for number in range(names)] if isinstance(names, int) else names
+        dataset_id = f"ds-{secrets.token_hex(8)}"
+        with context.sessions.begin() as session:
+            session.add(Dataset(id=dataset_id, name="lesions"))
+            session.flush()
+            session.add(
+                DatasetVersion(
+                    dataset_id=dataset_id, number=1, sample_count=len(names), mask_values=[0, 255], warnings=[]
+                )
+            )
+            session.flush()
+            session.add_all(
+                Sample(
+                    dataset_id=dataset_id,
+                    version=1,
+                    ordinal=ordinal,
+                    name=name,
+                    image_sha256="0" * 64,
+                    mask_sha256="1" * 64,
+                    width=64,
+                    height=48,
+                    foreground=0.25,
+                )
+                for ordinal, name in enumerate(names)
+            )
+        return dataset_id
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def scripted() -> ModuleType:
+    """The scripted worker's functions: they write what a training run writes."""
+    spec = importlib.util.spec_from_file_location("scripted_worker", SCRIPTED_WORKER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scripted_worker"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def scripted_command() -> tuple[str, ...]:
+    """The scripted worker as `worker_command`, for datasets of six samples."""
+    return (sys.executable, str(SCRIPTED_WORKER), "--count", "6")
+
+
+@pytest.fixture
+def finished_job(context: Context, scripted: ModuleType) -> str:
+    """Id of a job that has succeeded over six real images, one of them with a hostile name; every third is doubted."""
+    dataset_id, job_id, names = "ds-pages", "job-pages", ['<b>bold & "x"', *(f"case {number}" for number in range(5))]
+    y, x = np.mgrid[:48, :64]
+    samples = []
+    for ordinal, name in enumerate(names):
+        disc = (y - 24) ** 2 + (x - 20 - 4 * ordinal) ** 2 < 100
+        image = np.where(disc[..., None], (190, 110, 90), (120, 70, 60)).astype(np.uint8)
+        label = np.roll(disc, 20, axis=1) if ordinal % 3 == 0 else disc
+        blobs = [png(image), png(label.astype(np.uint8) * 255)]
+        hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+        for sha256, blob in zip(hashes, blobs, strict=True):
+            context.store.put(keys.blob(dataset_id, sha256), blob)
+        context.store.put(keys.prediction(job_id, ordinal), png(disc.astype(np.uint8)))
+        samples.append(
+            Sample(
+                dataset_id=dataset_id,
+                version=1,
+                ordinal=ordinal,
+                name=name,
+                image_sha256=hashes[0],
+                mask_sha256=hashes[1],
+                width=64,
+                height=48,
+                foreground=float(label.mean()),
+            )
+        )
+    with context.sessions.begin() as session:
+        session.add(Dataset(id=dataset_id, name="<script>alert(1)</script>"))
+        session.flush()
+        version = {"sample_count": 6, "mask_values": [0, 255], "warnings": []}
+        session.add(DatasetVersion(dataset_id=dataset_id, number=1, **version))
+        session.flush()
+        session.add_all(samples)
+        session.flush()
+        job = jobs.add_job(session, job_id, JobSpec(dataset_id=dataset_id, epochs=3))
+        jobs.begin_attempt(session, job, f"{job_id}-1")
+    for epoch in range(3):
+        scripted.write_epoch(context.store, job_id, 1, epoch, 6)
+    with context.database.read() as session:
+        view = view_of(jobs.unfinished(session)[0])
+    assert take_in(context, view) is None
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        for state in (State.STARTING, State.RUNNING, State.SUCCEEDED):
+            if job.state != state:
+                jobs.set_state(session, job, state)
+    return job_id
+
+
+def png(array: np.ndarray) -> bytes:
+    """Encode an array as PNG."""
+    sink = io.BytesIO()
+    Image.fromarray(array).save(sink, "PNG")
+    return sink.getvalue()

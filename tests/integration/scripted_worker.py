@@ -1,0 +1,122 @@
+"""A training run without training: writes the objects of the contract, and waits where a test tells it to.
+
+The job's name is its script: `hold=2` waits after epoch 2 until the object `jobs/<id>/go` exists; `die=1` kills
+itself after epoch 1; `fail=1` reports a failure after epoch 1; `ignore-term` does not listen to SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+
+import pyarrow as pa
+
+from workers.contract import keys, tables
+from workers.contract.request import (
+    EpochManifest,
+    Failure,
+    Progress,
+    ResultFile,
+    ResultManifest,
+    Shard,
+    TrainRequest,
+)
+from workers.contract.store import ObjectStore, open_store
+
+
+def confidence(ordinal: int, epoch: int) -> float:
+    """What this run believes: any function of sample and epoch that a test can compute as well."""
+    return ((ordinal * 37 + epoch * 11) % 101) / 101
+
+
+def write_epoch(store: ObjectStore, job_id: str, attempt: int, epoch: int, count: int, world_size: int = 2) -> None:
+    shards = []
+    for rank in range(world_size):
+        ordinals = list(range(rank, count, world_size))
+        values = [confidence(ordinal, epoch) for ordinal in ordinals]
+        columns = {"ordinal": ordinals, "confidence": values, "score": values, "dice": values, "expected_dice": values}
+        data = tables.to_parquet(pa.table(columns, schema=tables.CONFIDENCE))
+        key = keys.confidence_shard(job_id, epoch, rank, world_size)
+        store.put(key, data)
+        shards.append(Shard(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(ordinals)))
+    manifest = EpochManifest(
+        job_id=job_id,
+        attempt=attempt,
+        epoch=epoch,
+        world_size=world_size,
+        metrics={"loss": 1 / (epoch + 1)},
+        shards=shards,
+    )
+    store.put(keys.epoch_manifest(job_id, epoch), manifest.model_dump_json().encode())
+
+
+def write_result(
+    store: ObjectStore, job_id: str, attempt: int, epochs: int, content: bytes = b"weights " * 1000
+) -> None:
+    key = keys.result(job_id, "model.bin")
+    store.put(key, content)
+    file = ResultFile(
+        name="model.bin",
+        media_type="application/octet-stream",
+        key=key,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    manifest = ResultManifest(
+        job_id=job_id, attempt=attempt, epochs=epochs, metrics={"dice": 0.9}, files=[file], predictions=False
+    )
+    store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
+
+
+def write_progress(store: ObjectStore, job_id: str, attempt: int, epoch: int, epochs: int) -> None:
+    progress = Progress(
+        attempt=attempt,
+        epoch=epoch,
+        epochs=epochs,
+        step=epoch,
+        steps=epochs,
+        loss=0.5,
+        samples_per_second=10,
+        eta_seconds=1,
+        heartbeat=time.time(),
+    )
+    store.put(keys.progress(job_id), progress.model_dump_json().encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    options = parser.parse_args()
+    store = open_store(os.environ["DALE_STORE_URL"])
+    store.put(f"{keys.job(options.job)}started/{options.attempt}-{os.getpid()}", b"")
+    request = TrainRequest.model_validate_json(store.get(keys.request(options.job)))
+    script = dict(part.partition("=")[::2] for part in request.spec.name.split())
+    print(f"attempt {options.attempt} in process {os.getpid()}", flush=True)
+    if "ignore-term" in script:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    done = 0
+    while store.exists(keys.epoch_manifest(options.job, done)):  # as from a checkpoint
+        done += 1
+    for epoch in range(done, request.spec.epochs):
+        write_progress(store, options.job, options.attempt, epoch, request.spec.epochs)
+        write_epoch(store, options.job, options.attempt, epoch, options.count)
+        if script.get("hold") == str(epoch):
+            while not store.exists(f"{keys.job(options.job)}go"):
+                time.sleep(0.05)
+        if script.get("die") == str(epoch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if script.get("fail") == str(epoch):
+            failure = Failure(kind="data", cause="image 7 cannot be read", hint="remove it")
+            store.put(keys.failure(options.job, options.attempt), failure.model_dump_json().encode())
+            sys.exit(1)
+    write_result(store, options.job, options.attempt, request.spec.epochs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The `dale` command against a real server: what it prints, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service import credentials
+from service.cli import app
+from service.job_options import spec
+from service.jobs.lifecycle import State
+from service.packing import as_archive
+from workers.contract.request import DaleMethod, JobSpec, NetworkSpec
+
+KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("DALE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def dale(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("DALE_URL", url)
+    monkeypatch.setenv("DALE_API_KEY", KEY)
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return run
+
+
+def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
+    done = dale("upload", folder)
+    assert done.exit_code == 0, done.output
+    dataset = re.search(r"Dataset (ds-\w+), version 1: 4 samples", done.output)
+    assert dataset
+    assert "lesions" in dale("datasets").output
+    options = "--set temperature=0.1 --set start=0.3 --network UNet --epochs 3 --workers 2 --name first"
+    done = dale(
+        "train", f"{dataset[1]}:1", *options.split(), "--network-arguments", '{"channels": [8, 16], "strides": [2]}'
+    )
+    assert done.exit_code == 0, done.output
+    job_id = re.search(r"Job (job-\w+) is QUEUED", done.output)
+    assert job_id
+    shown = json.loads(dale("job", job_id[1], "--json").output)
+    assert JobSpec.model_validate(shown["spec"]) == JobSpec(
+        dataset_id=dataset[1],
+        name="first",
+        network=NetworkSpec(name="UNet", arguments={"channels": [8, 16], "strides": [2]}),
+        method=DaleMethod(temperature=0.1, start=0.3),
+        epochs=3,
+        workers=2,
+    )
+    listed = dale("jobs").output
+    assert job_id[1] in listed
+    assert "first" in listed
+    assert "its turn" in dale("job", job_id[1]).output
+    assert "CANCELLED" in dale("cancel", job_id[1]).output
+    assert json.loads(dale("jobs", "--state", "cancelled", "--json").output)[0]["id"] == job_id[1]
+
+
+def test_samples_and_model_of_a_finished_job(dale: Run, model_job: str, tmp_path: Path) -> None:
+    table = dale("samples", model_job, "--worst", "2").output
+    assert len(re.findall(r"^│ \d", table, re.MULTILINE)) == 2
+    everything = json.loads(dale("samples", model_job, "--json").output)
+    assert [sample["rank"] for sample in everything] == [1, 2, 3, 4, 5, 6]
+    assert '<b>bold & "x"' in dale("samples", model_job).output  # never read as markup
+    done = dale("fetch", model_job, tmp_path / "model")
+    assert done.exit_code == 0, done.output
+    files = [Path(line) for line in done.stdout.splitlines()]
+    assert files
+    assert all(file.is_file() for file in files)
+
+
+def test_follow_ends_with_the_job_and_its_code(
+    dale: Run, add_dataset: Callable[..., str], end_job: Callable[[str, State], None]
+) -> None:
+    for state, code, words in (
+        (State.SUCCEEDED, 0, "succeeded"),
+        (State.FAILED, 1, "failed"),
+        (State.CANCELLED, 1, "cancelled"),
+    ):
+        job = json.loads(dale("train", add_dataset(), "--json").output)
+        if state is State.CANCELLED:
+            dale("cancel", job["id"])
+        else:
+            end_job(job["id"], state)
+        done = dale("job", job["id"], "--follow")
+        assert done.exit_code == code, done.output
+        assert words in done.output.lower()
+
+
+def test_refusals_are_words_with_every_fault_and_code_2(dale: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "masks/case 1.png").write_bytes(b"no image")
+    (folder / "images/case 2.png").unlink()
+    done = dale("upload", folder)
+    assert done.exit_code == 2
+    assert "case 1.png" in done.stderr
+    assert "case 2.png" in done.stderr
+    for words, said in (
+        (["train", "ds-none"], "no dataset"),
+        (["train", "ds-none:x"], "number of a version"),
+        (["train", "ds-1", "--set", "temperature"], "NAME=VALUE"),
+        (["train", "ds-1", "--set", "temperature=hot"], "method.temperature"),
+        (["train", "ds-1", "--set", "heat=1", "--epochs", "0"], "epochs"),
+        (["train", "ds-1", "--method", "magic"], "method"),
+        (["train", "ds-1", "--network-arguments", "{"], "not JSON"),
+        (["upload", str(tmp_path / "none")], "does not exist"),
+        (["upload", str(tmp_path)], "no folder images"),
+        (["job", "job-none"], "no job"),
+        (["samples", "job-none"], "no job"),
+        (["fetch", "job-none", str(tmp_path)], "no model"),
+        (["jobs", "--key", "wrong"], "dale login"),
+        (["jobs", "--url", "nowhere"], "http://127.0.0.1:8000"),
+        (["samples", "x", "--worst", "0"], "worst"),
+        (["frobnicate"], "frobnicate"),
+    ):
+        done = dale(*words)
+        assert (done.exit_code, said in done.stderr.replace("\n", " ")) == (2, True), (words, done.output)
+        assert not isinstance(done.exception, Exception) or isinstance(done.exception, SystemExit)
+
+
+def test_nobody_there_is_code_3(dale: Run) -> None:
+    done = dale("jobs", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 3
+    assert "Nobody answers at http://127.0.0.1:9" in done.stderr
+
+
+def test_login_keeps_a_working_key_for_this_service_only(
+    dale: Run, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert dale("login", url, "--key", "wrong").exit_code == 2
+    assert not credentials.path().exists()
+    done = dale("login", url, "--key", KEY)
+    assert done.exit_code == 0, done.output
+    assert stat.S_IMODE(credentials.path().stat().st_mode) == 0o600
+    monkeypatch.delenv("DALE_URL")
+    monkeypatch.delenv("DALE_API_KEY")
+    assert dale("jobs").exit_code == 0
+    assert credentials.choose(None, None) == credentials.Target(url, KEY)
+    assert credentials.choose("http://elsewhere", None) == credentials.Target("http://elsewhere", None)
+    assert credentials.choose(None, "other").key == "other"
+    credentials.path().write_text("{")
+    done = dale("jobs")
+    assert (done.exit_code, "dale login" in done.stderr) == (2, True)
+
+
+def test_packing_takes_images_and_masks_and_nothing_else(folder: Path) -> None:
+    with as_archive(folder) as archive:
+        names = zipfile.ZipFile(archive).namelist()
+        assert sorted(names) == sorted(f"{part}/case {i}.png" for part in ("images", "masks") for i in range(4))
+    assert not archive.exists()
+
+
+def test_help_tells_the_contract_s_defaults() -> None:
+    helped = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).output.split())
+    job = JobSpec(dataset_id="x")
+    for option in ("epochs", "batch_size", "image_size", "learning_rate", "seed", "workers", "gpus_per_worker"):
+        told = re.search(rf"--{option.replace('_', '-')} .*?\(default: ([\d.]+)\)", helped)
+        assert told, option
+        assert float(told[1]) == getattr(job, option), option
+    assert spec("x", {}) == job
+
+
+def test_every_option_of_a_job_has_a_word_on_the_command_line() -> None:
+    helped = CliRunner().invoke(app, ["train", "--help"]).output
+    for field in JobSpec.model_fields.keys() - {"dataset_id", "dataset_version"}:
+        assert f"--{field.replace('_', '-')}" in helped
+
+
+def test_the_command_starts_quickly_and_loads_nothing_of_the_training_side() -> None:
+    code = "import service.cli, service.demo, service.client, sys; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {"torch", "ray", "monai", "dale", "scipy"}
+    code = "import service.cli, sys; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {"fastapi", "sqlalchemy", "pydantic", "httpx", "uvicorn", "numpy"}

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.dependencies import Context
+from service.db import jobs
+from service.jobs import networks
+from service.jobs.lifecycle import State
+from workers.contract.request import Failure
+
+
+@pytest.fixture
+def database_url(both_databases: str) -> str:
+    return both_databases
+
+
+@pytest.fixture
+def post(client: TestClient, add_dataset: Callable[..., str]) -> Callable[..., dict[str, object]]:
+    dataset_id = add_dataset()
+
+    def post(**spec: object) -> dict[str, object]:
+        answer = client.post("/v1/jobs", json={"dataset_id": dataset_id, **spec})
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+        return answer.json()
+
+    return post
+
+
+def test_a_posted_job_is_queued_and_can_be_read(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
+    job = post(name="first", epochs=3, method={"name": "plain"})
+    assert job == client.get(f"/v1/jobs/{job['id']}").json()
+    assert (job["state"], job["name"], job["attempt"], job["epochs_done"]) == ("QUEUED", "first", 0, 0)
+    assert job["waiting_for"]
+    assert job["spec"]["epochs"] == 3
+    assert job["spec"]["method"] == {"name": "plain"}
+    assert job["created_at"].endswith("Z")
+    assert (job["progress"], job["metrics"], job["failure"], job["started_at"]) == (None, None, None, None)
+    assert job["links"]["model"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"dataset_id": "ds-none"}, "dataset_id", "ds-none"),
+        ({"dataset_version": 2}, "dataset_version", "no version 2"),
+        ({"network": {"name": "Unet2"}}, "network.name", "did you mean UNet"),
+        ({"network": {"name": "UNet", "arguments": {"chanels": [4]}}}, "network.arguments.chanels", "channels"),
+        ({"epochs": 0}, "epochs", "greater than or equal to 1"),
+        ({"epoch": 3}, "epoch", "not permitted"),
+        ({"workers": 8, "batch_size": 4}, None, "batch_size 4 is smaller than workers 8"),
+        ({"method": {"name": "dale", "momentum": 1}}, "method.dale.momentum", "less than 1"),
+        ({"method": {"name": "dael"}}, "method", "dael"),
+        ({"gpus_per_worker": 2}, "gpus_per_worker", "less than or equal to 1"),
+        ({"learning_rate": "fast"}, "learning_rate", "number"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_the_reason(
+    client: TestClient,
+    add_dataset: Callable[..., str],
+    change: dict[str, object],
+    field: str | None,
+    words: str,
+) -> None:
+    answer = client.post("/v1/jobs", json={"dataset_id": add_dataset(), **change})
+    assert answer.status_code == 422
+    faults = [fault for fault in answer.json()["errors"] if fault["field"] == field]
+    assert faults, answer.text
+    assert words in json.dumps(faults)
+    assert client.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_a_network_is_built_before_the_job_is_taken(
+    client: TestClient, add_dataset: Callable[..., str], context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def build(network: str, image_size: int, classes: int) -> str:
+        asked.append((json.loads(network)["name"], image_size, classes))
+        return "kernel larger than the image"
+
+    monkeypatch.setattr(networks, "_build", build)
+    object.__setattr__(context.settings, "network_check", True)
+    body = {"dataset_id": add_dataset(), "image_size": 64}
+    assert client.post("/v1/jobs", json=body).status_code == 202  # known to work
+    answer = client.post("/v1/jobs", json={**body, "network": {"name": "UNet", "arguments": {"channels": [4, 8]}}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["reason"] == "kernel larger than the image"
+    answer = client.post("/v1/jobs", json={**body, "image_size": 100})
+    assert answer.json()["errors"][0]["field"] == "image_size"
+    assert asked == [("UNet", 64, 2), ("UNet", 100, 2)]
+
+
+def test_pages_are_stable_while_jobs_are_added(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
+    made = [post()["id"] for _ in range(5)]
+    first = client.get("/v1/jobs", params={"page_size": 2}).json()
+    later = post()["id"]
+    seen = [job["id"] for job in first["jobs"]]
+    token = first["next_page_token"]
+    while token:
+        page = client.get("/v1/jobs", params={"page_size": 2, "page_token": token}).json()
+        seen += [job["id"] for job in page["jobs"]]
+        token = page["next_page_token"]
+    assert seen == made[::-1]
+    assert client.get("/v1/jobs").json()["jobs"][0]["id"] == later
+    refused = client.get("/v1/jobs", params={"page_token": first["next_page_token"], "state": "QUEUED"})
+    assert refused.status_code == 400
+
+
+def test_jobs_by_state(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
+    one, two = post()["id"], post()["id"]
+    client.post(f"/v1/jobs/{one}:cancel")
+
+    def listed(state: str) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params={"state": state}).json()["jobs"]]
+
+    assert listed("QUEUED") == [two]
+    assert listed("CANCELLED") == [one]
+    assert client.get("/v1/jobs", params={"state": "LOST"}).status_code == 422
+
+
+def test_a_queued_job_is_cancelled_at_once_and_only_once(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    job_id = post()["id"]
+    first = client.post(f"/v1/jobs/{job_id}:cancel")
+    assert (first.status_code, first.json()["state"]) == (202, "CANCELLED")
+    assert first.json()["finished_at"]
+    assert client.post(f"/v1/jobs/{job_id}:cancel").json() == first.json()
+    with context.database.read() as session:
+        kinds = [(event.kind, event.data["state"]) for event in jobs.events_after(session, str(job_id), 0)]
+    assert kinds == [("state", "QUEUED"), ("state", "CANCELLED")]
+
+
+def test_a_running_job_is_cancelling_until_ray_says_so(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    job_id = str(post()["id"])
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, "x-1")
+        jobs.set_state(session, job, State.RUNNING)
+    for _ in range(2):
+        assert client.post(f"/v1/jobs/{job_id}:cancel").json()["state"] == "CANCELLING"
+
+
+@pytest.mark.parametrize("path", ["", ":cancel", "/epochs", "/logs", "/events", "/samples", "/samples/a/history"])
+def test_an_unknown_job_is_not_found(client: TestClient, path: str) -> None:
+    method = "POST" if path == ":cancel" else "GET"
+    answer = client.request(method, f"/v1/jobs/job-none{path}")
+    assert answer.status_code == 404
+    assert "job-none" in answer.json()["detail"]
+
+
+def sse(text: str) -> list[dict[str, str]]:
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
+    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+
+
+def test_events_are_replayed_from_the_last_one_seen(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    job_id = str(post()["id"])
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, "x-1")
+        jobs.add_event(session, job_id, "epoch", {"epoch": 0, "metrics": {"loss": 0.5}})
+        jobs.fail(session, job, Failure(cause="it broke", hint="mend it"))
+    events = sse(client.get(f"/v1/jobs/{job_id}/events").text)
+    assert [event["event"] for event in events] == ["state", "state", "epoch", "state"]
+    states = [json.loads(event["data"]).get("state") for event in events]
+    assert states == ["QUEUED", "STARTING", None, "FAILED"]
+    assert json.loads(events[-1]["data"])["cause"] == "it broke"
+    ids = [int(event["id"]) for event in events]
+    assert ids == sorted(set(ids))
+    rest = sse(client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": events[1]["id"]}).text)
+    assert rest == events[2:]
+    assert client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "x"}).status_code == 400
+
+
+def test_the_log_of_an_ended_attempt_is_kept(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    job_id = str(post()["id"])
+    assert client.get(f"/v1/jobs/{job_id}/logs").text == ""
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, "x-1")
+    assert client.get(f"/v1/jobs/{job_id}/logs").status_code == 503  # it is on a cluster that is not there
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.end_attempt(session, job, "epoch 1\0\nbroken, naïve")
+        jobs.fail(session, job, Failure(cause="it broke"))
+    answer = client.get(f"/v1/jobs/{job_id}/logs")
+    assert answer.text == "epoch 1\nbroken, naïve"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert client.get(f"/v1/jobs/{job_id}/logs", params={"attempt": 2}).status_code == 404

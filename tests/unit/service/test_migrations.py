@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+
+from service.db import migrations
+from service.db.session import open_database
+from service.db.tables import Base
+
+
+def test_migrated_schema_is_the_one_of_the_tables(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    # Autogenerate does not compare these two.
+    found = inspect(database.engine)
+    for table in Base.metadata.tables.values():
+        assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
+        keys = {tuple(key["constrained_columns"]) for key in found.get_foreign_keys(table.name)}
+        assert keys == {tuple(c.name for c in key.columns) for key in table.foreign_key_constraints}
+    database.close()
+
+
+def test_up_down_up(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine)
+    migrations.upgrade(database.engine)  # at every start
+    migrations.downgrade(database.engine, "base")
+    assert set(inspect(database.engine).get_table_names()) == {"alembic_version"}
+    migrations.upgrade(database.engine)
+    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", *Base.metadata.tables}
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'dale.db'}")
+    from alembic.operations import Operations
+
+    original = Operations.create_table
+
+    def create(self: Operations, name: str, *args: object, **options: object) -> object:
+        if name == "job_samples":
+            raise RuntimeError("power cut")
+        return original(self, name, *args, **options)
+
+    monkeypatch.setattr(Operations, "create_table", create)
+    with pytest.raises(RuntimeError, match="power cut"):
+        migrations.upgrade(database.engine)
+    monkeypatch.undo()
+    assert inspect(database.engine).get_table_names() == []
+    migrations.upgrade(database.engine)
+    database.close()

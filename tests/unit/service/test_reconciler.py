@@ -1,0 +1,420 @@
+"""The reconciler against a stand-in for Ray's Jobs API that misbehaves on demand; the real one: tests/integration."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from service.api.dependencies import Context
+from service.db import jobs
+from service.db.tables import Attempt, Confidence, Epoch, Event, Job
+from service.jobs import ingest
+from service.jobs.cluster import Endpoint
+from service.jobs.intake import take_in, view_of
+from service.jobs.lifecycle import MAX_ATTEMPTS, State
+from service.jobs.reconciler import Reconciler
+from service.jobs.submission import LOG_TAIL_BYTES, RayJobs
+from workers.contract import keys
+from workers.contract.request import JobSpec, TrainRequest
+
+SAMPLES = 6
+
+
+class FakeRay:
+    """Ray's Jobs API as FIELD notes describe it: a duplicate id answers 500, an unknown one 404."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.submissions: list[dict[str, Any]] = []
+        self.stops: list[str] = []
+        self.cpus = 4.0
+        self.broken = False
+        self.log = "the end\n"
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(fake.get(self.path))
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                self._answer(fake.post(self.path, json.loads(body) if body else {}))
+
+            def _answer(self, answer: tuple[int, Any]) -> None:
+                status, content = answer if not fake.broken else (502, "bad gateway")
+                data = (content if isinstance(content, str) else json.dumps(content)).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.endpoint = Endpoint(f"http://127.0.0.1:{self.server.server_port}", "token")
+
+    def get(self, path: str) -> tuple[int, Any]:
+        if path == "/api/cluster_status":
+            usage = {"CPU": [0.0, self.cpus], "memory": [0.0, 1.0]}
+            return 200, {"data": {"clusterStatus": {"loadMetricsReport": {"usage": usage}}}}
+        name = path.split("/")[3]
+        if name not in self.runs:
+            return 404, f"Job {name} does not exist"
+        return 200, {"logs": self.log} if path.endswith("/logs") else self.runs[name]
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path.endswith("/stop"):
+            name = path.split("/")[3]
+            self.stops.append(name)
+            self.runs[name]["status"] = "STOPPED"
+            return 200, {"stopped": True}
+        if body["submission_id"] in self.runs:
+            return 500, f"ValueError: Job with submission_id {body['submission_id']} already exists."
+        self.submissions.append(body)
+        self.runs[body["submission_id"]] = {"status": "RUNNING", "message": "", "driver_exit_code": None}
+        return 200, {"submission_id": body["submission_id"]}
+
+
+@pytest.fixture
+def database_url(both_databases: str) -> str:
+    return both_databases
+
+
+@pytest.fixture
+def ray(context: Context) -> Iterator[FakeRay]:
+    fake = FakeRay()
+    context.cluster.found(fake.endpoint)
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()
+
+
+@pytest.fixture
+def reconciler(context: Context, ray: FakeRay) -> Reconciler:
+    return Reconciler(context)
+
+
+@pytest.fixture
+def queue(context: Context, add_dataset: Callable[..., str]) -> Callable[..., str]:
+    dataset_id = add_dataset(SAMPLES)
+    numbers = iter(range(100))
+
+    def queue(**spec: Any) -> str:
+        job_id = f"job-{next(numbers):03}"
+        with context.sessions.begin() as session:
+            jobs.add_job(session, job_id, JobSpec(dataset_id=dataset_id, epochs=2, **spec))
+        return job_id
+
+    return queue
+
+
+@pytest.fixture
+def read(context: Context) -> Callable[[str], Job]:
+    def read(job_id: str) -> Job:
+        with context.database.read() as session:
+            job = jobs.get_job(session, job_id)
+            assert job is not None
+            return job
+
+    return read
+
+
+def test_a_job_is_written_submitted_and_followed_to_its_end(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    job_id = queue(seed=7)
+    reconciler.round()
+    assert read(job_id).state == State.STARTING
+    request = TrainRequest.model_validate_json(context.store.get(keys.request(job_id)))
+    assert (request.job_id, request.spec.seed) == (job_id, 7)
+    (body,) = ray.submissions
+    assert body["submission_id"] == f"{job_id}-1"
+    assert body["entrypoint"].startswith("exec ")
+    assert body["entrypoint"].endswith(f"--job {job_id} --attempt 1")
+    reconciler.round()
+    assert (read(job_id).state, bool(read(job_id).waiting_for)) == (State.RUNNING, True)
+    scripted.write_progress(context.store, job_id, 1, 0, 2)
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    reconciler.round()
+    job = read(job_id)
+    assert (job.epochs_done, job.waiting_for, job.progress["epochs"]) == (1, "", 2)
+    scripted.write_epoch(context.store, job_id, 1, 1, SAMPLES)
+    scripted.write_result(context.store, job_id, 1, 2)
+    ray.runs[f"{job_id}-1"]["status"] = "SUCCEEDED"
+    reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.epochs_done) == (State.SUCCEEDED, 2)
+    with context.database.read() as session:
+        attempt = jobs.get_attempt(session, job_id, 1)
+        assert attempt is not None
+        assert attempt.log == "the end\n"
+        assert [file.name for file in jobs.artifacts(session, job_id)] == ["model.bin"]
+
+
+def test_a_run_gets_no_secret(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DALE_S3_SECRET_KEY", "s3-secret-9f8e7d")
+    monkeypatch.setenv("DALE_API_KEY", "api-key-1a2b3c")
+    queue()
+    reconciler.round()
+    sent = json.dumps(ray.submissions)
+    assert "s3-secret-9f8e7d" not in sent
+    assert "api-key-1a2b3c" not in sent
+    assert context.settings.database_url not in sent
+    assert ray.submissions[0]["runtime_env"]["env_vars"]["DALE_STORE_URL"] == context.settings.store_url
+
+
+def test_a_service_that_dies_around_the_submission_starts_the_run_once(
+    context: Context, ray: FakeRay, queue: Any, read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DiedError(BaseException): ...
+
+    submit = RayJobs.submit
+
+    def die_before(*_: Any) -> None:
+        raise DiedError
+
+    def die_after(self: RayJobs, *args: Any) -> None:
+        submit(self, *args)
+        raise DiedError
+
+    before, after = queue(), None
+    with monkeypatch.context() as patch:
+        patch.setattr(RayJobs, "submit", die_before)
+        with pytest.raises(DiedError):
+            Reconciler(context).round()
+    assert (read(before).state, ray.submissions) == (State.STARTING, [])
+    Reconciler(context).round()
+    after = queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(RayJobs, "submit", die_after)
+        with pytest.raises(DiedError):
+            Reconciler(context).round()
+    for _ in range(3):
+        Reconciler(context).round()
+    assert [body["submission_id"] for body in ray.submissions] == [f"{before}-1", f"{after}-1"]
+    assert (read(before).attempt, read(after).attempt) == (1, 1)
+    assert (read(before).state, read(after).state) == (State.RUNNING, State.RUNNING)
+
+
+def test_a_duplicate_submission_is_no_error(ray: FakeRay) -> None:
+    with RayJobs(ray.endpoint) as client:
+        client.submit("a-1", "exec true", {})
+        client.submit("a-1", "exec true", {})
+    assert len(ray.submissions) == 1
+
+
+def test_two_reconcilers_take_each_epoch_in_once(
+    context: Context, ray: FakeRay, queue: Any, scripted: ModuleType
+) -> None:
+    job_id = queue()
+    Reconciler(context).round()
+    for epoch in range(8):
+        scripted.write_epoch(context.store, job_id, 1, epoch, SAMPLES)
+    with context.database.read() as session:
+        view = view_of(jobs.unfinished(session)[0])
+    barrier = threading.Barrier(4)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        barrier.wait()
+        try:
+            take_in(context, view)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    take_in(context, view)
+    with context.database.read() as session:
+        assert session.scalars(select(Epoch.epoch).order_by(Epoch.epoch)).all() == list(range(8))
+        assert session.scalar(select(func.count()).select_from(Confidence)) == 8 * SAMPLES
+        assert session.scalar(select(func.count()).select_from(Event).where(Event.kind == "epoch")) == 8
+
+
+def test_an_epoch_is_taken_in_whole_or_not_at_all(
+    context: Context,
+    reconciler: Reconciler,
+    queue: Any,
+    read: Any,
+    scripted: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "add_event", crash)
+        reconciler.round()  # logged, not raised
+    with context.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Confidence)) == 0
+    assert read(job_id).epochs_done == 0
+    reconciler.round()
+    assert read(job_id).epochs_done == 1
+
+
+def shard(job_id: str) -> str:
+    return keys.confidence_shard(job_id, 0, 0, 2)
+
+
+def test_a_damaged_shard_is_not_believed(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    good = context.store.get(shard(job_id))
+    scripted.write_epoch(context.store, "job-other", 1, 1, SAMPLES)
+    other = context.store.get(keys.confidence_shard("job-other", 1, 0, 2))  # in order, but not what was committed
+    context.store.put(shard(job_id), other)
+    reconciler.round()
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).epochs_done) == (State.RUNNING, 0)
+    context.store.put(shard(job_id), good)  # as when a resumed attempt writes it anew
+    reconciler.round()
+    assert read(job_id).epochs_done == 1
+
+
+def test_a_shard_that_stays_damaged_fails_the_job_in_words(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    scripted.write_result(context.store, job_id, 1, 1)
+    context.store.delete(shard(job_id))
+    ray.runs[f"{job_id}-1"]["status"] = "SUCCEEDED"
+    reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.failure["kind"]) == (State.FAILED, "store")
+    assert shard(job_id) in job.failure["cause"]
+
+
+@pytest.mark.parametrize("count", [SAMPLES - 1, SAMPLES + 1])
+def test_an_epoch_needs_one_row_for_each_sample(context: Context, scripted: ModuleType, count: int) -> None:
+    scripted.write_epoch(context.store, "job-1", 1, 0, count)
+    manifest = ingest.read_epoch(context.store, "job-1", 0)
+    assert manifest is not None
+    with pytest.raises(ingest.DamagedError, match="one row for each"):
+        ingest.read_rows(context.store, manifest, {ordinal: str(ordinal) for ordinal in range(SAMPLES)})
+
+
+def test_what_is_written_of_another_shape_is_damaged(context: Context) -> None:
+    context.store.put(keys.result_manifest("job-1"), b'{"job_id": "job-1"}')
+    with pytest.raises(ingest.DamagedError, match=r"manifest\.json"):
+        ingest.read_result(context.store, "job-1")
+
+
+def test_one_jobs_trouble_does_not_stop_the_others(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    bad, good = queue(), queue()
+    reconciler.round()
+    ray.runs[f"{bad}-1"] = {"status": "UTTER NONSENSE"}
+    scripted.write_epoch(context.store, good, 1, 0, SAMPLES)
+    reconciler.round()
+    assert (read(good).epochs_done, read(bad).state) == (1, State.STARTING)
+
+
+def test_nothing_is_concluded_from_a_ray_that_does_not_answer(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    reconciler.round()
+    ray.broken = True
+    for _ in range(5):
+        reconciler.round()
+    ray.broken = False
+    context.cluster.lost("Ray is being started again")
+    later = queue()
+    reconciler.round()
+    assert "Ray is being started again" in read(later).waiting_for
+    context.cluster.found(ray.endpoint)
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).attempt) == (State.RUNNING, 1)
+    assert read(later).state == State.STARTING
+
+
+def test_a_run_that_ray_forgets_again_and_again_ends_in_words(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        reconciler.round()
+        reconciler.round()
+        assert (read(job_id).state, read(job_id).attempt) == (State.RUNNING, attempt)
+        ray.runs.clear()
+    reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.failure["kind"]) == (State.FAILED, "worker_lost")
+    assert str(MAX_ATTEMPTS) in job.failure["cause"]
+    with context.database.read() as session:
+        assert len(session.scalars(select(Attempt)).all()) == MAX_ATTEMPTS
+
+
+def test_a_job_larger_than_the_cluster_is_not_left_waiting(
+    ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    huge, gpu, small = queue(workers=5), queue(gpus_per_worker=1), queue(workers=4)
+    reconciler.round()
+    assert read(huge).failure["cause"] == "the job needs 5 CPUs, the cluster has 4"
+    assert read(gpu).failure["cause"] == "the job needs 1 GPU, the cluster has 0"
+    assert read(small).state == State.STARTING
+
+
+def test_only_what_fits_is_submitted(ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any) -> None:
+    ray.cpus = 2
+    first, second, third = queue(workers=2), queue(workers=1), queue(workers=1)
+    for _ in range(3):
+        reconciler.round()
+    assert [read(job).state for job in (first, second, third)] == [State.RUNNING, State.QUEUED, State.QUEUED]
+    assert read(second).waiting_for == "1 CPU (0 free of 2)"
+    ray.runs[f"{first}-1"] = {"status": "FAILED", "driver_exit_code": 3}
+    reconciler.round()
+    reconciler.round()
+    assert [read(job).state for job in (first, second, third)] == [State.FAILED, State.STARTING, State.STARTING]
+    assert "exit code 3" in read(first).failure["cause"]
+
+
+def test_cancelling_before_and_while_it_runs(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.set_state(session, job, State.CANCELLING)
+    reconciler.round()
+    assert ray.stops == [f"{job_id}-1"]
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).failure) == (State.CANCELLED, None)
+
+
+@pytest.mark.parametrize("unit", ["x" * 99 + "\n", 'quote " and \\ and \\n\n', "bar 10%\r", "naïve ✓ 𝄞\n"])
+def test_only_the_end_of_a_long_log_is_kept(ray: FakeRay, unit: str) -> None:
+    ray.runs["a-1"] = {"status": "RUNNING"}
+    ray.log = unit * (3 * 2**20 // len(unit)) + "last line\n"
+    with RayJobs(ray.endpoint) as client:
+        tail = client.log_tail("a-1")
+        assert client.log_tail("unknown") == ""
+    assert ray.log.endswith(tail)
+    assert LOG_TAIL_BYTES - 8 <= len(tail.encode()) <= LOG_TAIL_BYTES
