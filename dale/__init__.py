@@ -1,20 +1,24 @@
 """DALE: training lesion segmentation on labels of uneven quality, in pure PyTorch."""
 
-from dale.alternating import Step, confidence_step, network_step, plain_step, strength
+from dale.alternating import Step, confidence_step, network_step, strength
 from dale.confidence import ConfidenceState, closed_form_confidence
 from dale.config import DaleConfig
-from dale.consistency import doubt, expected_dice, soft_dice
+from dale.consistency import doubt, expected_dice, size_excess, soft_dice
 from dale.head import initialise_head
 from dale.objective import consistency_loss, dice_loss, segmentation_loss
 from dale.partition import Partition, histogram, split
+from dale.refinement import refine
+from dale.student import Answer, Student
 from dale.teacher import make_teacher
 from dale.views import Views, random_views, warp
 
 __all__ = [
+    "Answer",
     "ConfidenceState",
     "DaleConfig",
     "Partition",
     "Step",
+    "Student",
     "Views",
     "closed_form_confidence",
     "confidence_step",
@@ -26,9 +30,10 @@ __all__ = [
     "initialise_head",
     "make_teacher",
     "network_step",
-    "plain_step",
     "random_views",
+    "refine",
     "segmentation_loss",
+    "size_excess",
     "soft_dice",
     "split",
     "strength",

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
-from dale.consistency import expected_dice, soft_dice
+from dale.consistency import expected_dice, size_excess, soft_dice
 from dale.objective import consistency_loss, segmentation_loss
 from dale.partition import Partition, split
+from dale.refinement import refine
+from dale.stability import stability_loss
 from dale.views import Views, warp
 
 
@@ -29,13 +31,21 @@ class Step:
 
     Attributes:
         loss: to be averaged over the global batch and minimised.
-        dice: evidence for the label: soft Dice of the prediction and the given label, in [0, 1].
+        dice: evidence for the label: soft Dice of the student's prediction and the given label, both in the student's
+            view, in [0, 1]. The student, not the teacher: a view that was never seen before is not memorised.
         expected_dice: the Dice that the prediction expects of itself, in [0, 1].
+        excess: how much larger the label is than the prediction, in [-1, 1]; see `size_excess`.
     """
 
     loss: Tensor
     dice: Tensor
     expected_dice: Tensor
+    excess: Tensor
+
+    @property
+    def evidence(self) -> Tensor:
+        """(B, 3): what `ConfidenceState.observe` takes in."""
+        return torch.stack([self.dice, self.expected_dice, self.excess], dim=1)
 
 
 def strength(config: DaleConfig, epoch: int, epochs: int) -> float:
@@ -50,7 +60,7 @@ def strength(config: DaleConfig, epoch: int, epochs: int) -> float:
 
 
 def network_step(
-    network: nn.Module,
+    student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -58,40 +68,41 @@ def network_step(
     views: Views,
     *,
     strength: float,
-    consistency: float,
+    config: DaleConfig,
 ) -> Step:
     """Forward pass of a network step under fixed confidences.
 
+    Before the confidences act (strength 0) this is plain training: the teacher is not asked and costs nothing.
+
     Args:
-        network: maps (B, channels, *spatial) to logits (B, C, *spatial).
-        teacher: its moving average; sees the untouched image, the network a random view of it.
+        student: a `Student`, or what wraps it for data-parallel training.
+        teacher: moving average of its network; sees the untouched image, the student a random view of it.
         images: (B, channels, *spatial).
         labels: (B, C, *spatial), one-hot, as given.
         confidence: (B,), in [0, 1].
-        views: what the network sees.
+        views: what the student sees.
         strength: in [0, 1], how far the confidences act yet.
-        consistency: weight of the agreement between the two views.
+        config: which ingredients are on, and their weights.
     """
+    if strength == 0:
+        answer = student(views.image(images))
+        loss = segmentation_loss(answer.logits, warp(labels, views))
+    else:
+        with torch.no_grad():
+            prediction = torch.softmax(teacher(images), dim=1)
+            belief = 1 - strength * (1 - confidence)
+            target, guide = warp(refine(labels, prediction, belief), views), warp(prediction, views)
+        answer = student(views.image(images), target, belief)
+        loss = segmentation_loss(answer.logits, target)
+        if config.consistency > 0:
+            loss = loss + strength * config.consistency * consistency_loss(answer.logits, guide)
+        if answer.logits_half is not None:
+            loss = loss + strength * config.stability * stability_loss(answer.logits_half, guide, 1 - belief)
+        if answer.alignment is not None:
+            loss = loss + strength * config.alignment_weight * answer.alignment
     with torch.no_grad():
-        prediction = torch.softmax(teacher(images), dim=1)
-        believed = (1 - strength * (1 - confidence)).view(-1, *[1] * (labels.ndim - 1))
-        target = warp(believed * labels + (1 - believed) * prediction, views)
-        guide = warp(prediction, views)
-    logits = network(views.image(images))
-    loss = segmentation_loss(logits, target)
-    if consistency > 0 and strength > 0:
-        loss = loss + strength * consistency * consistency_loss(logits, guide)
-    return Step(loss, soft_dice(prediction, labels), expected_dice(prediction))
-
-
-def plain_step(network: nn.Module, images: Tensor, labels: Tensor, views: Views) -> Step:
-    """The same step with every label believed and no teacher: the baseline."""
-    logits = network(views.image(images))
-    target = warp(labels, views)
-    with torch.no_grad():
-        prediction = torch.softmax(logits, dim=1)
-        dice, expected = soft_dice(prediction, target), expected_dice(prediction)
-    return Step(segmentation_loss(logits, target), dice, expected)
+        seen, given = torch.softmax(answer.logits, dim=1), warp(labels, views)
+        return Step(loss, soft_dice(seen, given), expected_dice(seen), size_excess(seen, given))
 
 
 def confidence_step(state: ConfidenceState, histogram: Tensor, config: DaleConfig, strength: float) -> Partition:

@@ -45,6 +45,7 @@ class ConfidenceState:
         self.epochs_seen = torch.zeros(len(self.ordinals))
         self.dice = torch.zeros(len(self.ordinals))  # as last observed
         self.expected_dice = torch.zeros(len(self.ordinals))
+        self.excess = torch.zeros(len(self.ordinals))  # moving average of the label's excess in size
 
     def rows(self, ordinals: Tensor) -> Tensor:
         """Rows of samples that this process owns.
@@ -57,24 +58,25 @@ class ConfidenceState:
             raise ValueError(f"sample {int(foreign[0])} does not belong to rank {self.rank} of {self.world_size}")
         return ordinals // self.world_size
 
-    def observe(self, ordinals: Tensor, dice: Tensor, expected: Tensor, *, momentum: float, difficulty: float) -> None:
+    def observe(self, ordinals: Tensor, evidence: Tensor, *, momentum: float, difficulty: float) -> None:
         """Take in one epoch's evidence: each sample's doubt moves its trajectory.
 
         The average is corrected for its start (as Adam's is), so that the first epoch counts in full.
 
         Args:
             ordinals: (n,), samples owned by this process, each at most once.
-            dice: (n,), soft Dice of prediction and given label.
-            expected: (n,), the Dice that the prediction expects of itself.
+            evidence: (n, 3): soft Dice of prediction and given label, the Dice that the prediction expects of
+                itself, and the label's excess in size (`Step.evidence`).
             momentum: weight of the past, in [0, 1).
             difficulty: share of the expected difficulty that is subtracted, in [0, 1].
         """
         rows = self.rows(ordinals)
         self.epochs_seen[rows] += 1
         past = momentum * (1 - momentum ** (self.epochs_seen[rows] - 1))
-        present = torch.full_like(past, 1 - momentum)
-        doubts = doubt(dice, expected, difficulty)
-        self.trajectory[rows] = (past * self.trajectory[rows] + present * doubts) / (past + present)
+        weight = (1 - momentum) / (past + 1 - momentum)
+        dice, expected, excess = evidence.unbind(1)
+        self.trajectory[rows] = torch.lerp(self.trajectory[rows], doubt(dice, expected, difficulty), weight)
+        self.excess[rows] = torch.lerp(self.excess[rows], excess, weight)
         self.dice[rows], self.expected_dice[rows] = dice, expected
 
     def histogram(self) -> Tensor:
@@ -118,4 +120,4 @@ class ConfidenceState:
             setattr(self, name, torch.cat([shard[name] for shard in shards])[mine][order].clone())
 
 
-_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice")
+_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice", "excess")

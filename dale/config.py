@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 # Closed ranges; bounds of a hyperparameter that its field's comment calls open are checked by `__post_init__`.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -13,7 +13,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "difficulty": (0, 1),
     "consistency": (0, 100),
     "ema_decay": (0, 0.999999),
+    "stability": (0, 100),
+    "alignment_weight": (0, 100),
 }
+ALIGNMENTS = ("none", "mmd", "adversarial", "wasserstein")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class DaleConfig:
             samples for wrong ones, 1 excuses a wrong label wherever the network is unsure.
         consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
+        stability: weight of the agreement between full and half resolution, >= 0; 0 = off.
+        alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`.
+        alignment_weight: weight of the alignment, >= 0.
+        feature_layer: name of the layer whose output is aligned; empty for the input of the segmentation head.
 
     Raises:
         ValueError: a value lies outside its range.
@@ -42,9 +49,15 @@ class DaleConfig:
     difficulty: float = 0.75
     consistency: float = 0.5
     ema_decay: float = 0.99
+    stability: float = 0.0
+    alignment: str = "none"
+    alignment_weight: float = 0.1
+    feature_layer: str = ""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, (low, high) = getattr(self, field.name), _RANGES[field.name]
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{field.name} is {value}; it must lie in [{low}, {high}]")
+                raise ValueError(f"{name} is {value}; it must lie in [{low}, {high}]")
+        if self.alignment not in ALIGNMENTS:
+            raise ValueError(f"alignment is {self.alignment!r}; it must be one of {', '.join(ALIGNMENTS)}")

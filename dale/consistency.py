@@ -43,6 +43,23 @@ def expected_dice(probabilities: Tensor) -> Tensor:
     return ((2 * p.square().sum(2) + smooth) / (2 * p.sum(2) + smooth)).mean(1)
 
 
+def size_excess(probabilities: Tensor, label: Tensor) -> Tensor:
+    """How much larger the label is than the prediction: (sum y - sum p) / (sum y + sum p + s).
+
+    The sign tells a border drawn too wide from one drawn too narrow, which Dice cannot.
+
+    Args:
+        probabilities: (B, C, *spatial), in [0, 1].
+        label: (B, C, *spatial), one-hot.
+
+    Returns:
+        (B,), in [-1, 1], all foreground classes together; 0 = equally large, 1 = nothing predicted.
+    """
+    p, y = probabilities[:, 1:].flatten(1), label[:, 1:].flatten(1)
+    predicted, given = p.sum(1), y.sum(1)
+    return (given - predicted) / (given + predicted + SMOOTH * p.shape[1])
+
+
 def doubt(dice: Tensor, expected: Tensor, difficulty: float) -> Tensor:
     """How much prediction and label disagree beyond what the sample's difficulty explains.
 

@@ -2,7 +2,8 @@
 
 ```
 OUT/images/NAME.*     OUT/masks/NAME.png      the training samples, some labels corrupted
-OUT/truth.csv                                 id, kind, dice: what was done to each label (`clean`: nothing)
+OUT/truth.csv                                 id, kind, dice: what was done to each label (`clean`: nothing);
+                                              with styles of annotators also who drew it
 OUT/heldout/images    OUT/heldout/masks       samples that no one trains on, with clean labels
 ```
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dale.annotators import assign_annotators, corrupt_by_annotator
 from dale.noise import KINDS, Mask, Truth, corruptions, parse_kinds
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -120,16 +122,17 @@ def write_values(path: Path, values: Mask) -> None:
 
 
 def write_truth(path: Path, records: Iterable[Truth]) -> None:
-    """Write truth.csv, sorted by id."""
+    """Write truth.csv, sorted by id; with a column `annotator` where one is known."""
+    ordered = sorted(records, key=lambda record: record.id)
+    columns = 4 if any(record.annotator for record in ordered) else 3
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "kind", "dice"])
-        for record in sorted(records, key=lambda record: record.id):
-            writer.writerow([record.id, record.kind, f"{record.dice:.6f}"])
+        writer.writerow(["id", "kind", "dice", "annotator"][:columns])
+        writer.writerows([r.id, r.kind, f"{r.dice:.6f}", r.annotator][:columns] for r in ordered)
 
 
 def read_truth(path: Path) -> list[Truth]:
-    """Read truth.csv.
+    """Read truth.csv, with or without the column `annotator`.
 
     Raises:
         BadFolder: columns are missing.
@@ -139,7 +142,7 @@ def read_truth(path: Path) -> list[Truth]:
         missing = {"id", "kind", "dice"} - set(rows.fieldnames or [])
         if missing:
             raise BadFolder(f"{path} lacks the columns {', '.join(sorted(missing))}.")
-        return [Truth(row["id"], row["kind"], float(row["dice"])) for row in rows]
+        return [Truth(row["id"], row["kind"], float(row["dice"]), row.get("annotator") or "") for row in rows]
 
 
 def write_noisy_copy(
@@ -151,6 +154,7 @@ def write_noisy_copy(
     seed: int,
     limit: int | None = None,
     hold_out: int = 0,
+    annotators: int | None = None,
 ) -> list[Truth]:
     """Copy a dataset folder with a share of its labels corrupted; either the whole of it appears or nothing.
 
@@ -162,6 +166,7 @@ def write_noisy_copy(
         seed: the same seed makes the same folder.
         limit: at most this many training samples, drawn at random; held-out ones come on top.
         hold_out: so many samples, drawn at random, go to `heldout/` with clean labels.
+        annotators: give whole ones of so many annotators a style, the one kind in `kinds`; see `dale.annotators`.
 
     Raises:
         BadFolder: `data` is no dataset, `out` is not empty, or there are too few samples.
@@ -184,7 +189,12 @@ def write_noisy_copy(
             (folder / "masks").mkdir()
         masks = FolderMasks({name: files[name][1] for name in names})
         truth = []
-        for mask, record in corruptions(masks, ratio, kinds, rng):
+        if annotators is None:
+            corrupted = corruptions(masks, ratio, kinds, rng)
+        else:
+            hands = assign_annotators(names, annotators, rng)
+            corrupted = corrupt_by_annotator(masks, ratio, hands, ",".join(kinds), rng)
+        for mask, record in corrupted:
             write_values(made / "masks" / f"{record.id}.png", masks.pixel_values[mask])
             image = files[record.id][0]
             shutil.copyfile(image, made / "images" / image.name)
@@ -222,17 +232,22 @@ def noise_command(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and masks/")
     add_noise_arguments(parser)
+    parser.add_argument("--annotators", type=int, metavar="N", help="with --noise style:KIND: N people drew the labels")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N training samples, plus held-out ones")
     options = parser.parse_args(arguments)
+    style = options.noise.removeprefix("style:")
+    if (style != options.noise) != (options.annotators is not None):
+        parser.error("--noise style:KIND and --annotators N need each other")
     try:
         truth = write_noisy_copy(
             options.data,
             options.out,
             ratio=options.ratio,
-            kinds=parse_kinds(options.noise),
+            kinds=parse_kinds(style),
             seed=options.seed,
             limit=options.limit,
             hold_out=options.hold_out,
+            annotators=options.annotators,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -10,7 +10,8 @@ another sample.
 Masks are (H, W) arrays of class indices, 0 = background. Kinds that move the border treat the lesion as a
 whole: a pixel that joins takes the class of the nearest lesion pixel, so nested classes stay nested.
 
-Command: `python -m dale.noise --data FOLDER --out FOLDER2 --ratio 0.25 --seed 0` (see `--help`).
+Command: `python -m dale.noise --data FOLDER --out FOLDER2 --ratio 0.25 --seed 0` (see `--help`). With
+`--noise style:dilate --annotators 5` whole annotators are corrupted instead, see `dale.annotators`.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Truth:
     id: str
     kind: str  # CLEAN or one of KINDS
     dice: float  # of the new and the given mask; 1 where clean
+    annotator: str = ""  # who drew it, where that is known
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:

@@ -39,15 +39,42 @@ class Views:
         return warp(images, self) * self.gain.view(per_sample) + self.offset.view(per_sample)
 
 
-def random_views(ordinals: Tensor, epoch: int, seed: int, spatial_dims: int = 2) -> Views:
-    """Views for a batch: flips, rotation in the last two axes (any angle), scale, shift, gain and offset.
+@dataclass(frozen=True)
+class Augmentation:
+    """How far random views go; every range is symmetric around "unchanged", every axis is flipped or not.
+
+    Attributes:
+        rotation: largest angle in the plane of the last two axes, in radians.
+        scale: largest logarithm of the magnification.
+        shift: largest shift, in half image widths.
+        gain: largest change of contrast, as a share of it.
+        offset: largest change of brightness, in standard deviations of the dataset.
+    """
+
+    rotation: float
+    scale: float
+    shift: float
+    gain: float
+    offset: float
+
+
+AUGMENTATIONS = {
+    "light": Augmentation(rotation=0.25, scale=0.1, shift=0.05, gain=0.1, offset=0.1),
+    "strong": Augmentation(rotation=math.pi, scale=0.2, shift=0.1, gain=0.15, offset=0.2),
+}
+
+
+def random_views(ordinals: Tensor, epoch: int, seed: int, spatial_dims: int = 2, augmentation: str = "strong") -> Views:
+    """Views for a batch: flips, rotation in the plane of the last two axes, scale, shift, gain and offset.
 
     Args:
         ordinals: (B,), the samples' numbers in the dataset.
         epoch: counted from 0.
         seed: of the run, in [0, 2^32).
         spatial_dims: 2 or 3.
+        augmentation: one of `AUGMENTATIONS`.
     """
+    reach = AUGMENTATIONS[augmentation]
     n = spatial_dims
     # A counter-based generator (Philox): sample i draws from its own stream, whoever draws before it.
     draws = np.stack(
@@ -58,15 +85,16 @@ def random_views(ordinals: Tensor, epoch: int, seed: int, spatial_dims: int = 2)
     )
     u = torch.from_numpy(draws).float()  # (B, 2n + 4), in [0, 1)
     flip = torch.where(u[:, :n] < 0.5, -1.0, 1.0)
-    shift = 0.2 * (u[:, n : 2 * n] - 0.5)
-    scale = torch.exp(0.4 * (u[:, 2 * n] - 0.5))
-    angle = 2 * math.pi * (u[:, 2 * n + 1] - 0.5)
+    around = 2 * u - 1  # in [-1, 1)
+    shift = reach.shift * around[:, n : 2 * n]
+    scale = torch.exp(reach.scale * around[:, 2 * n])
+    angle = reach.rotation * around[:, 2 * n + 1]
     linear = torch.eye(n).repeat(len(u), 1, 1)  # coordinates in the order x, y(, z)
     linear[:, 0, 0], linear[:, 0, 1] = angle.cos(), -angle.sin()
     linear[:, 1, 0], linear[:, 1, 1] = angle.sin(), angle.cos()
     linear = linear * flip[:, None, :] * scale[:, None, None]
-    gain = 1 + 0.3 * (u[:, 2 * n + 2] - 0.5)
-    offset = 0.4 * (u[:, 2 * n + 3] - 0.5)
+    gain = 1 + reach.gain * around[:, 2 * n + 2]
+    offset = reach.offset * around[:, 2 * n + 3]
     return Views(torch.cat([linear, shift[:, :, None]], dim=2), gain, offset)
 
 

@@ -21,7 +21,7 @@ from workers.contract.request import EpochManifest, ResultFile, ResultManifest, 
 from workers.data import Samples, to_masks, to_network
 from workers.images import encode_mask
 from workers.learner import Learner
-from workers.network import FirstOutput
+from workers.network import bare
 from workers.run import Run
 
 T = TypeVar("T")
@@ -73,8 +73,7 @@ def write_result(
     _gather(run, None)
     if run.rank != 0:
         return
-    bare = network.network if isinstance(network, FirstOutput) else network
-    weights = {name: value.detach().cpu().contiguous() for name, value in bare.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in bare(network).state_dict().items()}
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
         _result_file(run, "model.json", describe_model(run, learner, samples), "application/json"),

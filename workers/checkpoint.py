@@ -40,7 +40,7 @@ def load(folder: Path, learner: Learner, state: dale.ConfidenceState) -> int:
     expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
     if not training.exists() or len(shards) != expected:
         raise CheckpointIncomplete(f"{folder.name} holds {len(shards)} of {expected} confidence shards")
-    saved = torch.load(training, map_location=learner.run.device, weights_only=True)
+    saved = torch.load(training, map_location=learner.device, weights_only=True)
     learner.load_state_dict(saved["learner"])
     state.load([torch.load(shard, weights_only=True) for shard in shards])
     return int(saved["epochs_done"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,13 @@ class Statistics:
     mean: Tensor
     std: Tensor
     prior: Tensor
+
+
+class Batches(Protocol):
+    """Where a loop takes its samples from."""
+
+    def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and class indices (B, H, W), both uint8, on the CPU."""
 
 
 class Samples:
@@ -83,20 +91,8 @@ class Samples:
         return torch.stack(images), torch.stack(labels)
 
     def statistics(self) -> Statistics:
-        """Mean, spread and class frequencies, from evenly spaced samples: the same on every rank."""
-        chosen = torch.linspace(0, len(self) - 1, min(len(self), STATISTICS_SAMPLES)).round().long()
-        pixels = 0
-        moments = torch.zeros(2, 3, dtype=torch.float64)
-        frequencies = torch.zeros(self.classes, dtype=torch.float64)
-        for ordinals in chosen.split(32):
-            images, labels = self.batch(ordinals)
-            values = images.double() / 255
-            moments += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-            pixels += labels.numel()
-            frequencies += torch.bincount(labels.flatten(), minlength=self.classes)
-        mean, square = moments / pixels
-        std = (square - mean.square()).clamp_min(1e-6).sqrt()
-        return Statistics(mean.float(), std.float(), (frequencies / pixels).float())
+        """Mean, spread and class frequencies of the dataset."""
+        return statistics_of(self, len(self), self.classes)
 
     def _decode(self, ordinal: int) -> tuple[Tensor, Tensor]:
         row = {name: self.table[name][ordinal].as_py() for name in ("name", "image_sha256", "mask_sha256")}
@@ -109,6 +105,29 @@ class Samples:
         except (OSError, ValueError) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.from_numpy(classes.copy())
+
+
+def statistics_of(samples: Batches, count: int, classes: int) -> Statistics:
+    """Mean, spread and class frequencies, from evenly spaced samples: the same on every rank.
+
+    Args:
+        samples: where to take them from.
+        count: how many there are, N.
+        classes: C, the background included.
+    """
+    chosen = torch.linspace(0, count - 1, min(count, STATISTICS_SAMPLES)).round().long()
+    pixels = 0
+    moments = torch.zeros(2, 3, dtype=torch.float64)
+    frequencies = torch.zeros(classes, dtype=torch.float64)
+    for ordinals in chosen.split(32):
+        images, labels = samples.batch(ordinals)
+        values = images.double() / 255
+        moments += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+        pixels += labels.numel()
+        frequencies += torch.bincount(labels.flatten(), minlength=classes)
+    mean, square = moments / pixels
+    std = (square - mean.square()).clamp_min(1e-6).sqrt()
+    return Statistics(mean.float(), std.float(), (frequencies / pixels).float())
 
 
 def to_network(images: Tensor, statistics: Statistics) -> Tensor:

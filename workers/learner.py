@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import dale
-from workers.contract.request import DaleMethod, JobSpec
+from workers.contract.request import JobSpec, PlainMethod
 from workers.data import Statistics, one_hot, to_network
-from workers.network import build_network, constructor_arguments, single_output
-from workers.run import Run
+from workers.network import InBfloat16, build_network, constructor_arguments, single_output
 
 WARMUP_STEPS = 50
 WEIGHT_DECAY = 1e-4
@@ -24,14 +23,25 @@ class Learner:
     """The network and what moves it.
 
     Args:
-        run: the rank's view of the run.
+        spec: what to train.
         statistics: of the dataset.
         steps: of the whole run, for the schedule.
+        device: where to compute.
+        rank: this process.
+        world_size: number of processes.
     """
 
-    def __init__(self, run: Run, statistics: Statistics, steps: int) -> None:
-        spec = run.request.spec
-        self.run, self.statistics, self.classes = run, statistics, len(statistics.prior)
+    def __init__(
+        self,
+        spec: JobSpec,
+        statistics: Statistics,
+        steps: int,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.spec, self.device, self.rank, self.world_size = spec, device, rank, world_size
+        self.statistics, self.classes = statistics, len(statistics.prior)
         self.arguments = constructor_arguments(
             spec.network, channels=3, classes=self.classes, image_size=spec.image_size
         )
@@ -39,25 +49,32 @@ class Learner:
         self.network = build_network(spec.network.name, self.arguments)
         dale.initialise_head(self.network, statistics.prior)
         module = single_output(spec.network.name, self.network)
-        if run.device.type == "cuda" and run.world_size > 1:
+        if device.type == "cuda" and world_size > 1:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        self.module = module.to(run.device)
-        self.parallel = DistributedDataParallel(self.module) if run.world_size > 1 else self.module
+        if spec.precision == "bfloat16":
+            module = InBfloat16(module)
+        self.module = module.to(device)
         self.config = dale_config(spec)
-        self.teacher = dale.make_teacher(self.module, self.config.ema_decay) if self.config else None
-        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY)
+        self.teacher = dale.make_teacher(self.module, self.config.ema_decay)
+        example = torch.zeros(1, 3, spec.image_size, spec.image_size, device=device)
+        self.student = dale.Student(self.module, self.config, example, self.classes, spec.seed)
+        self.parallel: nn.Module = self.student
+        if world_size > 1:
+            # Before the confidences act, the discriminator of an adversarial alignment has nothing to do.
+            idle = self.config.alignment == "adversarial"
+            self.parallel = DistributedDataParallel(self.student, find_unused_parameters=idle)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda t: _learning_rate(t, steps))
 
     @property
     def final(self) -> nn.Module:
-        """The network that the run delivers: the teacher where there is one."""
-        return self.teacher.module if self.teacher is not None else self.module
+        """The network that the run delivers: the teacher, for plain training the network itself."""
+        return self.module if isinstance(self.spec.method, PlainMethod) else self.teacher.module
 
     def begin_epoch(self, epoch: int) -> None:
         """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank."""
         self.parallel.train()
-        seed = self.run.request.spec.seed
-        torch.manual_seed((seed * 1_000_003 + epoch) * 4099 + self.run.rank)
+        torch.manual_seed((self.spec.seed * 1_000_003 + epoch) * 4099 + self.rank)
 
     def step(
         self,
@@ -78,55 +95,63 @@ class Learner:
             confidence: (b,), in [0, 1].
             epoch: counted from 0.
         """
-        spec, device = self.run.request.spec, self.run.device
+        device = self.device
         inputs = to_network(images.to(device, non_blocking=True), self.statistics)
         given = one_hot(labels.to(device, non_blocking=True), self.classes)
-        views = dale.random_views(ordinals, epoch, spec.seed).to(device)
-        if self.config is None or self.teacher is None:
-            step = dale.plain_step(self.parallel, inputs, given, views)
-        else:
-            step = dale.network_step(
-                self.parallel,
-                self.teacher,
-                inputs,
-                given,
-                confidence.to(device),
-                views,
-                strength=dale.strength(self.config, epoch, spec.epochs),
-                consistency=self.config.consistency,
-            )
+        views = dale.random_views(ordinals, epoch, self.spec.seed, augmentation=self.spec.augmentation).to(device)
+        step = self.objective(inputs, given, confidence.to(device), views, epoch)
         self.optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over ranks; the loss is a sum over them.
-        (self.run.world_size * (weights.to(device) * step.loss).sum()).backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), MAX_GRADIENT_NORM)
+        (self.world_size * (weights.to(device) * step.loss).sum()).backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.schedule.step()
-        if self.teacher is not None:
-            self.teacher.update_parameters(self.module)
+        self.teacher.update_parameters(self.module)
         return step
+
+    def objective(self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, epoch: int) -> dale.Step:
+        """The loss of each sample of a batch on the device, and the evidence about it.
+
+        Args:
+            images: (b, 3, H, W), as the network takes them.
+            labels: (b, C, H, W), one-hot.
+            confidence: (b,), in [0, 1].
+            views: what the student sees.
+            epoch: counted from 0.
+        """
+        strength = dale.strength(self.config, epoch, self.spec.epochs)
+        return dale.network_step(
+            self.parallel,
+            self.teacher,
+            images,
+            labels,
+            confidence,
+            views,
+            strength=strength,
+            config=self.config,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, besides the confidences."""
         return {
-            "module": self.module.state_dict(),
-            "teacher": None if self.teacher is None else self.teacher.state_dict(),
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state of an earlier attempt."""
-        self.module.load_state_dict(state["module"])
-        if self.teacher is not None:
-            self.teacher.load_state_dict(state["teacher"])
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
 
 
-def dale_config(spec: JobSpec) -> dale.DaleConfig | None:
-    """The method's hyperparameters, or None for plain training."""
-    if not isinstance(spec.method, DaleMethod):
-        return None
+def dale_config(spec: JobSpec) -> dale.DaleConfig:
+    """The method's hyperparameters; plain training is the method whose confidences never begin to act."""
+    if isinstance(spec.method, PlainMethod):
+        return dale.DaleConfig(start=1.0)
     return dale.DaleConfig(**spec.method.model_dump(exclude={"name"}))
 
 

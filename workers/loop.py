@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dale
 from workers import artifacts, checkpoint
-from workers.data import Samples
+from workers.data import Batches, Samples
 from workers.exchange import send_rows, sum_over_ranks
 from workers.learner import Learner
 from workers.progress import ProgressWriter
@@ -38,7 +38,7 @@ def train(run: Run, save_checkpoint: SaveCheckpoint, resume: Path | None = None)
     spec = run.request.spec
     samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
-    learner = Learner(run, samples.statistics(), plan.steps * spec.epochs)
+    learner = Learner(spec, samples.statistics(), plan.steps * spec.epochs, run.device, run.rank, run.world_size)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
     done = checkpoint.load(resume, learner, state) if resume else 0
     log.info("training", epochs=spec.epochs, done=done, samples=len(samples), steps_per_epoch=plan.steps)
@@ -48,8 +48,8 @@ def train(run: Run, save_checkpoint: SaveCheckpoint, resume: Path | None = None)
     metrics: dict[str, float] = {}
     for epoch in range(done, spec.epochs):
         confidences = confidences_to_readers(state, plan, epoch, run.device)
-        evidence, losses = network_epoch(learner, samples, plan, confidences, epoch, progress)
-        metrics = confidence_epoch(learner, state, evidence, epoch, run.device)
+        evidence, losses = network_epoch(learner, samples, plan, confidences, epoch, progress.step)
+        metrics = confidence_epoch(learner, state, evidence, epoch)
         metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
         artifacts.write_epoch(run, state, epoch, metrics)
         waited = sum_over_ranks(torch.tensor([time.monotonic() - saved]), run.device)
@@ -73,28 +73,41 @@ def confidences_to_readers(state: dale.ConfidenceState, plan: Plan, epoch: int, 
 
 
 def network_epoch(
-    learner: Learner, samples: Samples, plan: Plan, confidences: Tensor, epoch: int, progress: ProgressWriter
+    learner: Learner,
+    samples: Batches,
+    plan: Plan,
+    confidences: Tensor,
+    epoch: int,
+    stepped: Callable[[int, Tensor], None] = lambda epoch, loss: None,
 ) -> tuple[tuple[Tensor, Tensor], float]:
     """All network steps of an epoch, under fixed confidences.
 
+    Args:
+        learner: what learns.
+        samples: what it learns from.
+        plan: the order of the samples.
+        confidences: (N,), of the samples that this rank meets.
+        epoch: counted from 0.
+        stepped: called after each step with the epoch and the sum of its losses so far, (1,).
+
     Returns:
-        The evidence gathered, ordinals (n,) and values (n, 2) of Dice and expected Dice; and the mean loss over all
-        samples of all ranks.
+        The evidence gathered, ordinals (n,) and values (n, 3) as `ConfidenceState.observe` takes them; and the mean
+        loss over all samples of all ranks.
     """
     learner.begin_epoch(epoch)
     seen: list[Tensor] = []
     values: list[Tensor] = []
-    total = torch.zeros(1, device=learner.run.device)
+    total = torch.zeros(1, device=learner.device)
     for ordinals, weights in plan.batches(epoch):
         images, labels = samples.batch(ordinals)
         confidence = torch.where(weights > 0, confidences[ordinals], 1.0)
         step = learner.step(images, labels, ordinals, weights, confidence, epoch)
         counted = weights > 0
         seen.append(ordinals[counted])
-        values.append(torch.stack([step.dice, step.expected_dice], dim=1).detach()[counted.to(step.dice.device)])
+        values.append(step.evidence[counted.to(step.loss.device)])
         total += (step.loss.detach() * counted.to(step.loss.device)).sum()
-        progress.step(epoch, total)
-    loss = sum_over_ranks(total, learner.run.device) / plan.samples
+        stepped(epoch, total)
+    loss = sum_over_ranks(total, learner.device) / plan.samples
     return (torch.cat(seen), torch.cat(values).cpu()), float(loss)
 
 
@@ -103,20 +116,18 @@ def confidence_epoch(
     state: dale.ConfidenceState,
     evidence: tuple[Tensor, Tensor],
     epoch: int,
-    device: torch.device,
 ) -> dict[str, float]:
     """Carry the evidence to the owners and take the confidence step from the statistics of all samples.
 
     Returns:
         The epoch's metrics over all samples.
     """
-    config = learner.config or dale.DaleConfig()
-    epochs = learner.run.request.spec.epochs
+    config, epochs, device = learner.config, learner.spec.epochs, learner.device
     ordinals, values = send_rows(*evidence, evidence[0] % state.world_size, device)
-    state.observe(ordinals, values[:, 0], values[:, 1], momentum=config.momentum, difficulty=config.difficulty)
+    state.observe(ordinals, values, momentum=config.momentum, difficulty=config.difficulty)
     histogram = sum_over_ranks(state.histogram(), device)
     # The step is for the coming epoch; the last one's is for those who read the confidences.
-    coming = dale.strength(config, min(epoch + 1, epochs - 1), epochs) if learner.config else 0.0
+    coming = dale.strength(config, min(epoch + 1, epochs - 1), epochs)
     partition = dale.confidence_step(state, histogram, config, coming)
     sums = torch.stack([state.dice.sum(), state.confidence.sum(), (state.confidence < 0.5).sum()])
     dice, confidence, fuzzy = (sum_over_ranks(sums, device) / state.samples).tolist()

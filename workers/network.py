@@ -64,6 +64,27 @@ class FirstOutput(nn.Module):
         return output if isinstance(output, Tensor) else output[0]
 
 
+class InBfloat16(nn.Module):
+    """A network whose convolutions and products compute in bfloat16; its weights and its answer stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, channels, *spatial) to logits (B, C, *spatial)."""
+        with torch.autocast(images.device.type, torch.bfloat16):
+            output: Tensor = self.network(images)
+        return output.float()
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """The network itself, without what was wrapped around it."""
+    while isinstance(network, (FirstOutput, InBfloat16)):
+        network = network.network
+    return network
+
+
 def constructor_arguments(
     spec: NetworkSpec, *, channels: int, classes: int, image_size: int, spatial_dims: int = 2
 ) -> dict[str, Any]:

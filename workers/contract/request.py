@@ -45,6 +45,12 @@ class DaleMethod(Model):
     difficulty: float = Field(default=0.75, ge=0, le=1, description="how much expected difficulty is subtracted")
     consistency: float = Field(default=0.5, ge=0, le=100, description="weight of the consistency between two views")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average, per step")
+    stability: float = Field(default=0.0, ge=0, le=100, description="weight of the agreement over scales; 0 = off")
+    alignment: Literal["none", "mmd", "adversarial", "wasserstein"] = Field(
+        default="none", description="how features of doubted samples are drawn to those of believed ones"
+    )
+    alignment_weight: float = Field(default=0.1, ge=0, le=100, description="weight of the alignment")
+    feature_layer: str = Field(default="", max_length=200, description="layer to align; empty: before the head")
 
 
 Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
@@ -62,6 +68,12 @@ class JobSpec(Model):
     batch_size: int = Field(default=16, ge=1, le=65_536, description="samples of one step, over all workers together")
     image_size: int = Field(default=128, ge=16, le=4096, description="images are resized to this many pixels square")
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    augmentation: Literal["light", "strong"] = Field(
+        default="strong", description="how far the random views go: rotation by any angle, or by a few degrees"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the network's products; bfloat16 is faster where the hardware has it"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
     workers: int = Field(default=1, ge=1, le=1024)
     gpus_per_worker: int = Field(default=0, ge=0, le=1, description="0 trains on the CPU, 1 gives each worker a GPU")

@@ -70,6 +70,44 @@ def test_commands_run_as_modules(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_annotator_styles_name_the_annotator_of_every_sample(clean: Path, tmp_path: Path) -> None:
+    command = f"--data {clean} --ratio 0.4 --seed 2 --out {tmp_path}"
+    noise_command(f"{command}/style --noise style:dilate --annotators 5".split())
+    noise_command(f"{command}/again --noise style:dilate --annotators 5".split())
+    noise_command(f"{command}/kind --noise dilate".split())
+    assert files(tmp_path / "style") == files(tmp_path / "again")
+    assert (tmp_path / "style/truth.csv").read_text().startswith("id,kind,dice,annotator\n")
+    assert (tmp_path / "kind/truth.csv").read_text().startswith("id,kind,dice\n")
+    truth = read_truth(tmp_path / "style/truth.csv")
+    assert {record.annotator for record in truth} == {"a0", "a1", "a2", "a3", "a4"}
+    styled = {record.annotator for record in truth if record.kind == "dilate"}
+    assert len(styled) == 2
+    for record in truth:
+        before, after = (read_values(f / f"masks/{record.id}.png") for f in (clean, tmp_path / "style"))
+        assert (record.kind == "clean") == (before == after).all()
+        assert (record.kind == "dilate") == (record.annotator in styled and bool(before.any()))
+    assert {record.annotator for record in read_truth(tmp_path / "kind/truth.csv")} == {""}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--noise style:dilate", "need each other"),
+        ("--noise dilate --annotators 5", "need each other"),
+        ("--noise style:swapped --annotators 5", "unknown style 'swapped'"),
+        ("--noise style:dilate,erode --annotators 5", "unknown style 'dilate,erode'"),
+        ("--noise style:dilate --annotators 0", "annotators is 0"),
+    ],
+)
+def test_bad_styles_are_refused_in_words(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, words: str
+) -> None:
+    with pytest.raises(SystemExit):
+        noise_command(f"--data {clean} --out {tmp_path / 'out'} {options}".split())
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_mask_values_survive_and_lossy_masks_are_cut(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
