@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dale.consistency import doubt
 from dale.partition import Partition, histogram
+from dale.trusted import Hints, border_doubt, border_sums
 
 
 def closed_form_confidence(doubts: Tensor, threshold: float, temperature: float) -> Tensor:
@@ -33,9 +34,10 @@ class ConfidenceState:
         samples: number of samples of the whole dataset, N.
         rank: this process, 0 <= rank < world_size.
         world_size: number of processes that share the samples.
+        hints: what is known of all N samples beforehand; None for nothing.
     """
 
-    def __init__(self, samples: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, samples: int, rank: int = 0, world_size: int = 1, hints: Hints | None = None) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not one of {world_size}")
         self.samples, self.rank, self.world_size = samples, rank, world_size
@@ -46,6 +48,10 @@ class ConfidenceState:
         self.dice = torch.zeros(len(self.ordinals))  # as last observed
         self.expected_dice = torch.zeros(len(self.ordinals))
         self.excess = torch.zeros(len(self.ordinals))  # moving average of the label's excess in size
+        self.border = torch.zeros(len(self.ordinals))  # doubt about the border, from what is known of the annotators
+        hints = hints or Hints.none(samples)
+        self.trusted, self.annotator = hints.trusted[self.ordinals], hints.annotator[self.ordinals]
+        self._annotators = hints.annotators
 
     def rows(self, ordinals: Tensor) -> Tensor:
         """Rows of samples that this process owns.
@@ -79,18 +85,38 @@ class ConfidenceState:
         self.excess[rows] = torch.lerp(self.excess[rows], excess, weight)
         self.dice[rows], self.expected_dice[rows] = dice, expected
 
+    def border_sums(self) -> Tensor:
+        """What the owned samples tell about the border standard; sum it over the ranks before `judge_borders`."""
+        return border_sums(self.excess, self.annotator, self.trusted, self._annotators)
+
+    def judge_borders(self, sums: Tensor) -> None:
+        """Doubt labels whose border is not drawn to the standard.
+
+        Args:
+            sums: `border_sums()`, summed over the ranks.
+        """
+        self.border = border_doubt(self.excess, self.annotator, sums)
+
+    @property
+    def doubts(self) -> Tensor:
+        """l, all evidence against each owned label, (N_owned,), in [0, 1]: its trajectory and its border."""
+        return (self.trajectory + self.border).clamp(0, 1)
+
     def histogram(self) -> Tensor:
-        """Histogram of the trajectories; sum it over the ranks before `split`."""
-        return histogram(self.trajectory)
+        """Histogram of the doubts; sum it over the ranks before `split`."""
+        return histogram(self.doubts)
 
     def step(self, partition: Partition, temperature: float) -> None:
-        """The confidence step: closed form, its effect scaled by how much noise the statistics show."""
-        exact = closed_form_confidence(self.trajectory, partition.threshold, temperature)
-        self.confidence = 1 - partition.gate * (1 - exact)
+        """The confidence step: closed form, its effect scaled by how much noise the statistics show.
+
+        A label that was verified stays believed.
+        """
+        exact = closed_form_confidence(self.doubts, partition.threshold, temperature)
+        self.confidence = torch.where(self.trusted, 1.0, 1 - partition.gate * (1 - exact))
 
     def score(self) -> Tensor:
         """Label quality for ranking, (N_owned,), in [0, 1]; lower = look first."""
-        return 1 - self.trajectory
+        return 1 - self.doubts
 
     def state_dict(self) -> dict[str, Tensor]:
         """The rows with the ordinals they belong to, so that any number of processes can take them up again."""
@@ -120,4 +146,4 @@ class ConfidenceState:
             setattr(self, name, torch.cat([shard[name] for shard in shards])[mine][order].clone())
 
 
-_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice", "excess")
+_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice", "excess", "border")

@@ -125,6 +125,7 @@ def confidence_epoch(
     config, epochs, device = learner.config, learner.spec.epochs, learner.device
     ordinals, values = send_rows(*evidence, evidence[0] % state.world_size, device)
     state.observe(ordinals, values, momentum=config.momentum, difficulty=config.difficulty)
+    state.judge_borders(sum_over_ranks(state.border_sums(), device))
     histogram = sum_over_ranks(state.histogram(), device)
     # The step is for the coming epoch; the last one's is for those who read the confidences.
     coming = dale.strength(config, min(epoch + 1, epochs - 1), epochs)

@@ -21,6 +21,7 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from dale.annotators import assign_annotators, corrupt_by_annotator
 from dale.folders import BadFolder, FolderMasks, pair_files, read_truth
 from dale.noise import CLEAN, Truth, corrupt_dataset, parse_kinds
 from workers.images import decode_image, decode_mask, encode_mask
@@ -215,15 +216,18 @@ def _whole(groups: Sequence[list[int]], wanted: int) -> list[list[int]]:
     return chosen
 
 
-def with_noise(masks: Tensor, names: Sequence[str], kinds: str, ratio: float, seed: int) -> tuple[Tensor, list[Truth]]:
+def with_noise(
+    masks: Tensor, names: Sequence[str], kinds: str, ratio: float, seed: int, annotators: int = 5
+) -> tuple[Tensor, list[Truth]]:
     """Corrupt a share of the masks (N, S, S) at the size they are trained at; with what was done to each, in order.
 
     Args:
         masks: class indices.
         names: (N,), of the samples.
-        kinds: `none`, `mixed`, or kinds with commas between (see `dale.noise`).
+        kinds: `none`, `mixed`, kinds with commas between (see `dale.noise`), or `style:KIND`: whole annotators draw so.
         ratio: share of the masks to corrupt, 0..1.
         seed: the same seed, masks and names give the same noise.
+        annotators: how many there are, for a style.
 
     Raises:
         ValueError: an unknown kind, or too few masks can be corrupted by these kinds.
@@ -231,7 +235,13 @@ def with_noise(masks: Tensor, names: Sequence[str], kinds: str, ratio: float, se
     if kinds == NO_NOISE or not ratio:
         return masks.clone(), [Truth(name, CLEAN, 1.0) for name in names]
     given = {name: mask.numpy() for name, mask in zip(names, masks, strict=True)}
-    new, records = corrupt_dataset(given, ratio, parse_kinds(kinds), np.random.default_rng([seed, 1]))
+    rng = np.random.default_rng([seed, 1])
+    if kinds.startswith("style:"):
+        people = assign_annotators(names, annotators, rng)
+        drawn = list(corrupt_by_annotator(given, ratio, people, kinds.removeprefix("style:"), rng))
+        new, records = {record.id: mask for mask, record in drawn}, [record for _, record in drawn]
+    else:
+        new, records = corrupt_dataset(given, ratio, parse_kinds(kinds), rng)
     truth = {record.id: record for record in records}
     return torch.from_numpy(np.stack([new[name] for name in names])), [truth[name] for name in names]
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import dale
 from dale.noise import CLEAN, Truth
 from tests.benchmarks.robustness.baselines import Correction, Robust, co_teach
 from tests.benchmarks.robustness.data import Pool
@@ -22,6 +23,7 @@ from workers.learner import Learner
 
 EVERY = 10  # epochs between two points of a curve
 FOLDS = 4
+TRUSTED = 0.05  # share of verified labels
 Cell = dict[str, Any]
 
 
@@ -38,6 +40,7 @@ class Case:
         test: images with clean labels.
         device: where to compute.
         ratio: share of corrupted labels.
+        hints: what the method is told of the labels.
     """
 
     spec: JobSpec
@@ -50,6 +53,7 @@ class Case:
     ratio: float
     _first_half: dict[str, tuple[dict[str, Any], float, list[list[float]]]] = field(default_factory=dict)
     plain_seconds: float = 0.0
+    hints: dale.Hints | None = None
 
     @property
     def corrupted(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -58,7 +62,9 @@ class Case:
     def begin(self, method: DaleMethod | PlainMethod, kind: type[Learner] = Learner) -> Training:
         """A training with the labels that are given."""
         spec = self.spec.model_copy(update={"method": method})
-        return begin(spec, self.train.images, self.labels, self.train.classes, self.device, kind)
+        training = begin(spec, self.train.images, self.labels, self.train.classes, self.device, kind)
+        training.state = dale.ConfidenceState(len(self.train), hints=self.hints)
+        return training
 
     def branch(self, method: DaleMethod, watch: Watch) -> Training:
         """A training at the moment when the confidences begin to act. Up to there all methods are the same."""
@@ -160,6 +166,23 @@ def _dale(case: Case, overrides: dict[str, str], name: str = "dale", control: st
     yield _finished(case, name, training, training.learner.teacher.module, watch)
 
 
+def _dale_annotators(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
+    """DALE, told who drew each label."""
+    people = sorted({record.annotator for record in case.truth})
+    annotator = torch.tensor([people.index(record.annotator) for record in case.truth])
+    known = replace(case, hints=dale.Hints(torch.zeros(len(annotator), dtype=torch.bool), annotator))
+    return _dale(known, overrides, "dale_annotators")
+
+
+def _dale_trusted(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
+    """DALE, told of 5 % of the labels, drawn at random among the right ones, that they were verified."""
+    right = np.flatnonzero(~case.corrupted)
+    chosen = np.random.default_rng([case.spec.seed, 3]).choice(right, max(1, round(TRUSTED * len(case.truth))), False)
+    hints = dale.Hints.none(len(case.truth))
+    hints.trusted[chosen] = True
+    yield from _dale(replace(case, hints=hints), overrides, "dale_trusted")
+
+
 def _consistency(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
     return _dale(case, {"consistency": "1", **overrides}, "consistency", "believed")
 
@@ -228,6 +251,8 @@ METHODS: dict[str, Callable[[Case, dict[str, str]], Iterator[Cell]]] = {
     "plain": _plain,
     "consistency": _consistency,
     "dale": _dale,
+    "dale_annotators": _dale_annotators,
+    "dale_trusted": _dale_trusted,
     "oracle": _oracle,
     "clean_labels": _clean_labels,
     "co_teaching": _co_teaching,
@@ -256,6 +281,7 @@ def _finished(case: Case, name: str, training: Training, network: torch.nn.Modul
         peak_memory_mb=peak_memory(case.device),
         curve=watch.curve,
         confidence=[round(value, 4) for value in training.state.confidence.tolist()],
+        excess=[round(value, 4) for value in training.state.excess.tolist()],
     )
 
 
