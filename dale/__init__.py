@@ -10,12 +10,14 @@ from dale.partition import Partition, histogram, split
 from dale.refinement import refine
 from dale.student import Answer, Student
 from dale.teacher import make_teacher
+from dale.training import Dale
 from dale.trusted import Hints
 from dale.views import Views, random_views, warp
 
 __all__ = [
     "Answer",
     "ConfidenceState",
+    "Dale",
     "DaleConfig",
     "Hints",
     "Partition",

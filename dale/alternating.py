@@ -89,7 +89,7 @@ def network_step(
         loss = segmentation_loss(answer.logits, warp(labels, views))
     else:
         with torch.no_grad():
-            prediction = torch.softmax(teacher(images), dim=1)
+            prediction = torch.softmax(teacher(images).float(), dim=1)
             belief = 1 - strength * (1 - confidence)
             target, guide = warp(refine(labels, prediction, belief), views), warp(prediction, views)
         answer = student(views.image(images), target, belief)

@@ -42,9 +42,9 @@ class DaleConfig:
         ValueError: a value lies outside its range.
     """
 
-    start: float = 0.5
+    start: float = 0.4
     ramp: float = 0.1
-    temperature: float = 0.05
+    temperature: float = 0.03
     momentum: float = 0.7
     difficulty: float = 0.75
     consistency: float = 0.5

@@ -49,35 +49,52 @@ def histogram(values: Tensor) -> Tensor:
 
 
 def split(counts: Tensor) -> Partition:
-    """Split by Otsu's threshold: the one with the largest variance between the two sides (Otsu, 1979).
+    """Split by Otsu's criterion for three parts: clear, fuzzy and plainly wrong (Otsu, 1979; Liao et al., 2001).
+
+    A missed lesion is doubted so much more than a wrong border that two parts would be "missed" and "all others".
+    With three, the lower threshold ends the clear ones, whatever else there is.
 
     Args:
         counts: (BINS,), `histogram` of all samples, summed over the ranks.
 
     Returns:
-        The partition; everything non-fuzzy (threshold 1, gate 0) where all doubts fall into one bin.
+        The partition; everything non-fuzzy (threshold 1, gate 0) where all doubts fall into two bins.
     """
-    total = counts.sum()
     centres = torch.linspace(0, 1, BINS, dtype=torch.float64, device=counts.device)
-    below = counts.cumsum(0)[:-1]  # samples below each inner bin edge
-    mass = (counts * centres).cumsum(0)
-    valid = (below > 0) & (below < total)
-    if not valid.any():
+    size, mass = counts.cumsum(0), (counts * centres).cumsum(0)
+    # Parts end with bins i < j; the variance between them is largest where the sum of mass^2 / size is.
+    i, j = torch.triu_indices(BINS - 1, BINS - 1, offset=1, device=counts.device)
+    sizes = torch.stack([size[i], size[j] - size[i], size[-1] - size[j]])
+    masses = torch.stack([mass[i], mass[j] - mass[i], mass[-1] - mass[j]])
+    means = masses / sizes.clamp_min(1e-9)
+    between = torch.where((sizes > 1e-6).all(0), (masses * means).sum(0), -1.0)
+    best = int(between.argmax())
+    if between[best] < 0:
         return Partition(threshold=1.0, share=0.0, gate=0.0)
-    mean_below = mass[:-1] / below.clamp_min(1)
-    mean_above = (mass[-1] - mass[:-1]) / (total - below).clamp_min(1)
-    between = torch.where(valid, below * (total - below) * (mean_above - mean_below).square(), -1.0)
-    edge = int(between.argmax())
-    low, high = float(mean_below[edge]), float(mean_above[edge])
+    low, middle, high = means[:, best].tolist()
+    rest = sizes[1:, best].sum()
+    gap = float(masses[1:, best].sum() / rest) - low
+    # Where the variance between the parts is largest, the thresholds lie midway between their means. The lower one is
+    # taken as far as the two lower parts are apart; else they are one part in two halves.
+    apart = min(max((middle - low - LEAST_APART) / LEAST_APART, 0.0), 1.0)
+    threshold = (low + middle) / 2 + (1 - apart) * (high - low) / 2
     return Partition(
-        # Where the variance between the sides is largest, the threshold lies midway between their means.
-        threshold=(low + high) / 2,
-        share=float(1 - below[edge] / total),
-        gate=min(max((high - low - GAP_OF_CLEAN) / (GAP_OF_NOISY - GAP_OF_CLEAN), 0.0), 1.0),
+        threshold=threshold,
+        share=share_above(counts, threshold),
+        gate=min(max((gap - GAP_OF_CLEAN) / (GAP_OF_NOISY - GAP_OF_CLEAN), 0.0), 1.0),
     )
 
 
-# Difference between the mean doubts of the two sides, in units of Dice. Otsu always finds two sides; on clean
-# labels they are the easy and the hard samples and lie close together.
-GAP_OF_CLEAN = 0.2
-GAP_OF_NOISY = 0.4
+def share_above(counts: Tensor, threshold: float) -> float:
+    """Share of the samples whose doubt is larger, in [0, 1]."""
+    centres = torch.linspace(0, 1, BINS, dtype=torch.float64, device=counts.device)
+    inside = ((centres - threshold) * (BINS - 1) + 0.5).clamp(0, 1)  # of each bin, the part beyond the threshold
+    return float((counts * inside).sum() / counts.sum())
+
+
+# Difference between the mean doubts of two parts, in units of Dice, from which they count as two.
+LEAST_APART = 0.06
+# Difference between the mean doubt of the clear samples and of all others, in units of Dice. Any data have three parts;
+# on clean labels they are the easy, the hard and the hardest samples, and lie close together.
+GAP_OF_CLEAN = 0.1
+GAP_OF_NOISY = 0.2

@@ -60,11 +60,11 @@ class Student(nn.Module):
             target: (B, C, *spatial), what is learned; None before the confidences act, when no ingredient is at work.
             clear: (B,), in [0, 1], how far each label is believed; comes with `target`.
         """
-        logits = self.network(images)
+        logits = self.network(images).float()
         if target is None or clear is None:
             return Answer(logits)
         aligned = None
         if self.tap is not None and self.aligner is not None:
             aligned = self.aligner(self.tap.features, target, clear)
-        halves = self.network(half_resolution(images)) if self._halves else None
+        halves = self.network(half_resolution(images)).float() if self._halves else None
         return Answer(logits, halves, aligned)

@@ -108,5 +108,7 @@ def warp(fields: Tensor, views: Views) -> Tensor:
     Returns:
         (B, channels, *spatial); class probabilities still sum to 1 over the channels.
     """
-    grid = F.affine_grid(views.affine.to(fields), list(fields.shape), align_corners=False)
-    return F.grid_sample(fields, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    exact = fields.to(torch.promote_types(fields.dtype, torch.float32))  # half precision is off by pixels
+    grid = F.affine_grid(views.affine.to(exact), list(exact.shape), align_corners=False)
+    warped = F.grid_sample(exact, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return warped.to(fields.dtype)

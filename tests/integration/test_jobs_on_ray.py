@@ -139,9 +139,7 @@ def check_complete(service: Service, job_id: str, scripted: ModuleType, epochs: 
     assert len([event for event in events if event.get("state") == "SUCCEEDED"]) == 1
 
 
-def test_a_job_from_post_to_model(
-    service: Service, dataset_id: str, scripted: ModuleType, context: Context
-) -> None:
+def test_a_job_from_post_to_model(service: Service, dataset_id: str, scripted: ModuleType, context: Context) -> None:
     job_id = service.post(dataset_id, name="hold=1", workers=2, batch_size=2)
     seen = []
     with service.http.stream("GET", f"/v1/jobs/{job_id}/events") as stream:  # ends when the job is over

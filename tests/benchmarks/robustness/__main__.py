@@ -79,6 +79,16 @@ def case_of(options: argparse.Namespace, pool: data.Pool, test: data.Pool | None
     return Case(spec, parts.train, labels, records, validation, parts.test, torch.device(options.device), corrupted)
 
 
+def take_up(case: Case, results: report.Results, setting: dict[str, object]) -> None:
+    """Tell a case what earlier runs have found about it: rankings, and what plain training takes."""
+    for cell in results.cells:
+        if all(cell.get(name) == value for name, value in setting.items()):
+            if cell.get("scores"):
+                case.scores[cell["method"]] = cell["scores"]
+            if cell["method"] == "plain":
+                case.plain_seconds = cell["seconds"]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run what the results file does not hold yet, then print the table."""
     options = parse(arguments)
@@ -103,6 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
         "noise": "as it is" if options.truth else options.noise,
         "ratio": 0.0 if options.noise == "none" else options.ratio,
         "augmentation": options.augmentation,
+        "batch": options.batch,
+        "learning_rate": options.learning_rate,
+        "precision": options.precision,
     }
     methods = (
         options.methods.split(";") if ";" in options.methods or ":" in options.methods else options.methods.split(",")
@@ -115,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             if case is None:
                 case = case_of(options, pool, test, seed)
+                take_up(case, results, {**setting, "seed": seed})
             for cell in cells_of(case, method):
                 results.add({**setting, **cell})
                 dice = "" if cell["dice"] is None else f" Dice {cell['dice']:.4f}"

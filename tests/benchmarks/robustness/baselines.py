@@ -48,7 +48,7 @@ def co_teach(first: Training, second: Training, epoch: int, ratio: float) -> Non
     """One epoch of co-teaching (Han et al., 2018): each network learns from the samples that the other finds easy.
 
     Args:
-        first, second: two trainings that differ in their first weights only.
+        first, second: two trainings that differ in their seeds only, so in first weights and views.
         epoch: counted from 0.
         ratio: share of wrong labels, which co-teaching must be told; the truth, in its favour.
     """

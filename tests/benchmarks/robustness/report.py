@@ -26,17 +26,9 @@ from rich.table import Table
 
 Cell = dict[str, Any]
 
-SETTING = (
-    "data",
-    "test",
-    "network",
-    "size",
-    "epochs",
-    "limit",
-    "augmentation",
-    "noise",
-    "ratio",
-)  # what cells of a block share
+# What cells of a block share.
+TRAINING = ("data", "test", "network", "size", "epochs", "limit", "augmentation", "batch", "learning_rate", "precision")
+SETTING = (*TRAINING, "noise", "ratio")
 KEY = (*SETTING, "method", "seed")
 # Methods that others are measured by.
 PLAIN, CLEAN_LABELS, ORACLE = "plain", "clean_labels", "oracle"

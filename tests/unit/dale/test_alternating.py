@@ -1,58 +1,138 @@
-"""The paradigm: what a network step learns from, when the confidences act, and the guarantee of monotone descent."""
-
-from itertools import pairwise
+"""The paradigm: what a network step learns from and what it reports, and when the confidences act."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dale
 
 IDENTITY = dale.Views(torch.eye(2, 3)[None].repeat(3, 1, 1), torch.ones(3), torch.zeros(3))
+VIEWS = dale.random_views(torch.arange(3), epoch=1, seed=2)
+ALONE = dale.DaleConfig(consistency=0.0)  # the mixed target, no other ingredient
+BELIEVED = torch.ones(3)
 
 
 class Fixed(nn.Module):
-    """Answers with the same logits whatever it sees."""
+    """Answers with the same logits whatever it sees; keeps what it was shown."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
         self.logits = nn.Parameter(logits)
+        self.shown: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
+        self.shown.append(images)
         return self.logits.expand(len(images), -1, -1, -1)
 
 
+class Answering(nn.Module):
+    """A student with fixed answers at both resolutions and a fixed alignment loss; keeps what it was told."""
+
+    def __init__(self, answer: dale.Answer) -> None:
+        super().__init__()
+        self.answer = answer
+        self.told: tuple[Tensor, ...] = ()
+
+    def forward(self, images: Tensor, target: Tensor | None = None, clear: Tensor | None = None) -> dale.Answer:
+        self.told = () if target is None or clear is None else (target, clear)
+        return self.answer
+
+
+def student_of(network: nn.Module) -> dale.Student:
+    return dale.Student(network, ALONE, torch.zeros(1, 3, 8, 8), classes=2)
+
+
 @pytest.fixture
-def parts() -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
+def parts() -> tuple[Fixed, Fixed, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     network, teacher = (Fixed(torch.randn(1, 2, 8, 8, generator=generator)) for _ in range(2))
     label = torch.rand(3, 8, 8, generator=generator) > 0.5
     return network, teacher, torch.rand(3, 3, 8, 8, generator=generator), torch.stack([~label, label], 1).float()
 
 
-def test_a_believed_label_is_learned_and_a_doubted_one_gives_way_to_the_teacher(parts) -> None:
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+def test_a_believed_label_is_learned_and_a_doubted_one_gives_way_to_the_teacher(parts, strength: float) -> None:
     network, teacher, images, labels = parts
     confidence = torch.tensor([1.0, 0.0, 0.3])
-    step = dale.network_step(network, teacher, images, labels, confidence, IDENTITY, strength=1.0, consistency=0.0)
+    step = dale.network_step(
+        student_of(network), teacher, images, labels, confidence, IDENTITY, strength=strength, config=ALONE
+    )
     guess = torch.softmax(teacher(images), 1)
-    targets = [labels[0], guess[1], 0.3 * labels[2] + 0.7 * guess[2]]
-    torch.testing.assert_close(step.loss, dale.segmentation_loss(network(images), torch.stack(targets)))
-    torch.testing.assert_close(step.dice, dale.soft_dice(guess, labels))
+    trust = [1.0, 1 - strength, 1 - strength * 0.7]
+    target = torch.stack([c * y + (1 - c) * p for c, y, p in zip(trust, labels, guess, strict=True)])
+    torch.testing.assert_close(step.loss, dale.segmentation_loss(network(images), target))
 
 
-def test_before_the_start_confidences_have_no_effect(parts) -> None:
+def test_before_the_start_it_is_plain_training_and_the_teacher_is_not_asked(parts) -> None:
+    """The loss on the labels in the student's view, whatever the confidences and the ingredients."""
     network, teacher, images, labels = parts
-    step = dale.network_step(network, teacher, images, labels, torch.zeros(3), IDENTITY, strength=0.0, consistency=1.0)
-    torch.testing.assert_close(step.loss, dale.plain_step(network, images, labels, IDENTITY).loss)
+    everything = dale.DaleConfig(consistency=5.0, stability=5.0, alignment="mmd")
+    student = Answering(dale.Answer(network(images)))
+    step = dale.network_step(student, teacher, images, labels, torch.zeros(3), VIEWS, strength=0.0, config=everything)
+    warped = dale.warp(labels, VIEWS)
+    logits = network.logits.expand(3, -1, -1, -1)
+    cross_entropy = F.cross_entropy(logits, warped, reduction="none").mean((1, 2))
+    expected = (cross_entropy + dale.dice_loss(torch.softmax(logits, 1), warped)) / 2
+    torch.testing.assert_close(step.loss, expected)
+    assert teacher.shown == []
+    assert student.told == ()
+
+
+def test_the_teacher_sees_the_image_and_the_student_a_view_of_it(parts) -> None:
+    network, teacher, images, labels = parts
+    dale.network_step(student_of(network), teacher, images, labels, BELIEVED, VIEWS, strength=1.0, config=ALONE)
+    assert torch.equal(teacher.shown[0], images)
+    torch.testing.assert_close(network.shown[0], VIEWS.image(images))
+    assert not torch.allclose(VIEWS.image(images), images)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_evidence_is_the_students_own_prediction_in_its_view(parts, strength: float) -> None:
+    network, teacher, images, labels = parts
+    step = dale.network_step(
+        student_of(network), teacher, images, labels, torch.zeros(3), VIEWS, strength=strength, config=ALONE
+    )
+    seen, given = torch.softmax(network(images), 1), dale.warp(labels, VIEWS)
+    assert step.evidence.shape == (3, 3)
+    assert not step.evidence.requires_grad
+    dice, expected_dice, excess = step.evidence.unbind(1)
+    torch.testing.assert_close(dice, dale.soft_dice(seen, given))
+    torch.testing.assert_close(expected_dice, dale.expected_dice(seen))
+    torch.testing.assert_close(excess, dale.size_excess(seen, given))
+
+
+def test_every_ingredient_adds_its_weight_times_the_strength(parts) -> None:
+    network, teacher, images, labels = parts
+    generator = torch.Generator().manual_seed(1)
+    half, alignment = torch.randn(3, 2, 4, 4, generator=generator), torch.tensor(0.7)
+    confidence, strength = torch.tensor([1.0, 0.5, 0.0]), 0.4
+    config = dale.DaleConfig(consistency=2.0, stability=3.0, alignment="mmd", alignment_weight=0.5)
+    student = Answering(dale.Answer(network(images), half, alignment))
+    step = dale.network_step(student, teacher, images, labels, confidence, VIEWS, strength=strength, config=config)
+
+    trust = 1 - strength * (1 - confidence)
+    guess = torch.softmax(teacher(images), 1)
+    target = dale.warp(trust[:, None, None, None] * labels + (1 - trust)[:, None, None, None] * guess, VIEWS)
+    guide = dale.warp(guess, VIEWS)
+    logits = network(images)
+    between_views = (torch.softmax(logits, 1) - guide).square().mean((1, 2, 3))
+    between_scales = (torch.softmax(half, 1) - F.avg_pool2d(guide, 2)).square().mean((1, 2, 3))
+    extra = 2.0 * between_views + 3.0 * (1 - trust) * between_scales + 0.5 * 0.7
+    torch.testing.assert_close(step.loss, dale.segmentation_loss(logits, target) + strength * extra)
+    torch.testing.assert_close(student.told[0], target)
+    torch.testing.assert_close(student.told[1], trust)
 
 
 def test_the_teacher_gets_no_gradient(parts) -> None:
-    network, teacher, images, labels = parts
+    _, teacher, images, labels = parts
+    config = dale.DaleConfig(consistency=1.0, stability=1.0)
+    student = dale.Student(nn.Conv2d(3, 2, 3, padding=1), config, images[:1], classes=2)
     step = dale.network_step(
-        network, teacher, images, labels, torch.full((3,), 0.5), IDENTITY, strength=1.0, consistency=1.0
+        student, teacher, images, labels, torch.full((3,), 0.5), VIEWS, strength=1.0, config=config
     )
     step.loss.sum().backward()
-    assert next(network.parameters()).grad is not None
+    assert all(parameter.grad is not None for parameter in student.parameters())
     assert next(teacher.parameters()).grad is None
 
 
@@ -65,22 +145,14 @@ def test_strength_waits_then_grows_to_one() -> None:
     assert dale.strength(dale.DaleConfig(start=1.0), 19, 20) == 0.0
 
 
-def test_alternation_descends_monotonously_on_a_convex_problem() -> None:
-    """Weighted least squares solved exactly, then the closed-form step: the joint objective never rises."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(60, 4, generator=generator, dtype=torch.float64)
-    y = x @ torch.randn(4, 1, generator=generator, dtype=torch.float64)
-    y[:20] += 5 * torch.randn(20, 1, generator=generator, dtype=torch.float64)
-    tau, temperature = 0.5, 0.2
-    confidence = torch.full((60,), 0.5, dtype=torch.float64)
-    objective = []
-    for _ in range(30):
-        root = confidence.sqrt()[:, None]
-        theta = torch.linalg.lstsq(root * x, root * y).solution
-        loss = (x @ theta - y).square().flatten()
-        confidence = dale.closed_form_confidence(loss, tau, temperature)
-        entropy = torch.special.xlogy(confidence, confidence) + torch.special.xlogy(1 - confidence, 1 - confidence)
-        objective.append(float((confidence * (loss - tau) + temperature * entropy).sum()))
-    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(objective))
-    assert confidence[20:].mean() > 0.8
-    assert confidence[:20].mean() < 0.5
+def test_no_confidence_step_before_the_start() -> None:
+    """A noisy state: with strength 0 every label stays believed, with any strength the bad half is doubted."""
+    evidence = torch.tensor([[1.0, 1.0, 0.0]] * 20 + [[0.1, 1.0, 0.0]] * 10)
+    state = dale.ConfidenceState(30)
+    state.observe(torch.arange(30), evidence, momentum=0.7, difficulty=0.75)
+    partition = dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=0.0)
+    assert partition.gate == 1
+    assert state.confidence.tolist() == [1.0] * 30
+    dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=0.1)
+    assert state.confidence[:20].min() > 0.99
+    assert state.confidence[20:].max() < 0.01

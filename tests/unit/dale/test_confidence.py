@@ -1,26 +1,12 @@
-"""The confidence step against numerical optimisation, the evidence against its definition, the split against scikit."""
+"""The evidence against its definition, the split against Otsu's criterion, and the state of the samples."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
 
 import dale
-from dale.consistency import expected_dice, soft_dice
+from dale.consistency import expected_dice, size_excess, soft_dice
 from dale.objective import SMOOTH
-
-
-@pytest.mark.parametrize("doubt", [0.0, 0.2, 0.35, 0.5, 0.9])
-@pytest.mark.parametrize("temperature", [0.03, 0.1, 0.5])
-def test_closed_form_is_the_minimiser(doubt: float, temperature: float) -> None:
-    tau = 0.4
-
-    def objective(c: float) -> float:
-        return c * (doubt - tau) + temperature * (c * np.log(c) + (1 - c) * np.log(1 - c))
-
-    found = minimize_scalar(objective, bounds=(1e-12, 1 - 1e-12), method="bounded", options={"xatol": 1e-10}).x
-    ours = dale.closed_form_confidence(torch.tensor([doubt], dtype=torch.float64), tau, temperature)
-    assert float(ours) == pytest.approx(found, abs=1e-5)
 
 
 def test_soft_dice_of_hard_masks_is_dice() -> None:
@@ -51,6 +37,20 @@ def test_an_empty_label_agrees_with_an_empty_prediction_only() -> None:
     assert float(soft_dice(lesion, empty)) < 0.01
 
 
+def test_size_excess_of_discs_tells_wide_from_narrow() -> None:
+    """For concentric shapes its size is 1 - Dice, and its sign says which is the larger."""
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    small, large = ((y - 48) ** 2 + (x - 48) ** 2 < radius**2 for radius in (20, 28))
+    narrow, wide = (torch.stack([~disc, disc])[None].float() for disc in (small, large))
+    expected = 1 - 2 * 20**2 / (20**2 + 28**2)
+    assert float(size_excess(narrow, wide)) == pytest.approx(expected, abs=0.01)
+    assert float(size_excess(wide, narrow)) == pytest.approx(-expected, abs=0.01)
+    assert float(size_excess(wide, wide)) == 0
+    assert float(size_excess(narrow, wide)) == pytest.approx(1 - float(soft_dice(narrow, wide)), abs=1e-3)
+    nothing = torch.stack([torch.ones(96, 96), torch.zeros(96, 96)])[None]
+    assert float(size_excess(wide, nothing)) < -0.99
+
+
 def test_doubt_excuses_the_hard_not_the_wrong() -> None:
     dice, expected = torch.tensor([0.6, 0.6]), torch.tensor([0.95, 0.65])
     sure, unsure = dale.doubt(dice, expected, difficulty=0.75).tolist()
@@ -58,18 +58,47 @@ def test_doubt_excuses_the_hard_not_the_wrong() -> None:
     assert unsure == pytest.approx(0.4 - 0.75 * 0.35)
 
 
-def test_split_maximises_the_variance_between_the_sides() -> None:
-    """Against the definition of Otsu's criterion, over all cuts of the raw values."""
+def doubts_of_parts(*parts: tuple[float, float, int]) -> np.ndarray:
+    """So many doubts around each mean, with each deviation, in [0, 1]."""
     rng = np.random.default_rng(0)
-    values = np.clip(np.concatenate([rng.normal(0.15, 0.04, 300), rng.normal(0.7, 0.08, 100)]), 0, 1)
-    ordered = np.sort(values)
-    cuts = np.arange(1, len(ordered))
-    criterion = [k * (len(ordered) - k) * (ordered[:k].mean() - ordered[k:].mean()) ** 2 for k in cuts]
-    k = int(cuts[np.argmax(criterion)])
-    split = dale.split(dale.histogram(torch.from_numpy(values)))
-    assert split.threshold == pytest.approx((ordered[:k].mean() + ordered[k:].mean()) / 2, abs=2e-3)
-    assert split.share == pytest.approx(1 - k / len(values), abs=0.01)
+    return np.clip(np.concatenate([rng.normal(mean, deviation, count) for mean, deviation, count in parts]), 0, 1)
+
+
+def test_split_maximises_the_variance_between_the_sides() -> None:
+    """Against the definition of Otsu's criterion for three parts, over all pairs of cuts of the raw values."""
+    ordered = np.sort(doubts_of_parts((0.15, 0.04, 200), (0.4, 0.05, 70), (0.85, 0.05, 50)))
+    total, mean = len(ordered), ordered.mean()
+    best, cuts = -1.0, (0, 0)
+    sums = np.concatenate([[0], ordered.cumsum()])
+    for i in range(1, total - 1):
+        j = np.arange(i + 1, total)
+        sizes = [np.full(len(j), i), j - i, total - j]
+        means = [np.full(len(j), sums[i] / i), (sums[j] - sums[i]) / (j - i), (sums[-1] - sums[j]) / (total - j)]
+        criterion = sum(size * (value - mean) ** 2 for size, value in zip(sizes, means, strict=True))
+        if criterion.max() > best:
+            best, cuts = criterion.max(), (i, int(j[criterion.argmax()]))
+    i, j = cuts
+    split = dale.split(dale.histogram(torch.from_numpy(ordered)))
+    assert split.threshold == pytest.approx((ordered[:i].mean() + ordered[i:j].mean()) / 2, abs=2e-3)
+    assert split.share == pytest.approx((ordered > split.threshold).mean(), abs=0.01)
+    assert split.share == pytest.approx(120 / 320, abs=0.01)
     assert split.gate == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "lowest", "highest"),
+    [
+        ([(0.15, 0.04, 300), (0.7, 0.08, 100)], 0.3, 0.5),
+        ([(0.1, 0.03, 180), (0.3, 0.04, 75), (0.95, 0.02, 45)], 0.17, 0.25),
+    ],
+    ids=["two parts", "missed lesions do not hide wrong borders"],
+)
+def test_split_ends_the_clear_ones(parts: list[tuple[float, float, int]], lowest: float, highest: float) -> None:
+    split = dale.split(dale.histogram(torch.from_numpy(doubts_of_parts(*parts))))
+    assert lowest < split.threshold < highest
+    fuzzy = sum(count for _, _, count in parts[1:]) / sum(count for _, _, count in parts)
+    assert split.share == pytest.approx(fuzzy, abs=0.015)
+    assert split.gate > 0.9
 
 
 def test_clean_labels_close_the_gate() -> None:
@@ -79,8 +108,7 @@ def test_clean_labels_close_the_gate() -> None:
 
 def test_equal_doubts_leave_everything_believed() -> None:
     state = dale.ConfidenceState(10)
-    zeros = torch.zeros(10)
-    state.observe(torch.arange(10), zeros + 1, zeros + 1, momentum=0.7, difficulty=0.75)
+    state.observe(torch.arange(10), torch.tensor([[1.0, 1.0, 0.0]]).repeat(10, 1), momentum=0.7, difficulty=0.75)
     dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=1.0)
     assert state.confidence.tolist() == [1.0] * 10
 
@@ -94,13 +122,36 @@ def test_histogram_adds_up_over_shards_and_keeps_the_mean() -> None:
 
 
 def test_trajectory_is_the_bias_corrected_moving_average() -> None:
-    state, momentum = dale.ConfidenceState(1), 0.7
-    doubts = [0.9, 0.2, 0.4, 0.1]
-    for d in doubts:
-        state.observe(torch.tensor([0]), torch.tensor([1 - d]), torch.ones(1), momentum=momentum, difficulty=0.75)
+    """And so is the excess in size; samples that an epoch did not bring keep theirs."""
+    state, momentum = dale.ConfidenceState(3), 0.7
+    doubts, excesses = [0.9, 0.2, 0.4, 0.1], [-1.0, 0.3, 0.2, 0.0]
+    for d, e in zip(doubts, excesses, strict=True):
+        evidence = torch.tensor([[1 - d, 1.0, e]])
+        state.observe(torch.tensor([1]), evidence, momentum=momentum, difficulty=0.75)
     weights = np.array([momentum**k for k in range(len(doubts))][::-1])
-    assert float(state.trajectory[0]) == pytest.approx(float(np.average(doubts, weights=weights)), abs=1e-6)
-    assert float(state.score()[0]) == pytest.approx(1 - float(state.trajectory[0]))
+    assert state.trajectory.tolist() == pytest.approx([0, np.average(doubts, weights=weights), 0], abs=1e-6)
+    assert state.excess.tolist() == pytest.approx([0, np.average(excesses, weights=weights), 0], abs=1e-6)
+    assert state.dice.tolist() == pytest.approx([0, 0.9, 0])
+    assert state.expected_dice.tolist() == [0, 1, 0]
+    assert state.epochs_seen.tolist() == [0, 4, 0]
+    torch.testing.assert_close(state.score(), 1 - state.trajectory)
+
+
+def test_difficulty_excuses_what_is_observed() -> None:
+    state = dale.ConfidenceState(2)
+    evidence = torch.tensor([[0.6, 0.95, 0.0], [0.6, 0.65, 0.0]])
+    state.observe(torch.arange(2), evidence, momentum=0.0, difficulty=0.75)
+    assert state.trajectory.tolist() == pytest.approx([0.4 - 0.75 * 0.05, 0.4 - 0.75 * 0.35])
+
+
+def test_order_of_the_evidence_does_not_matter() -> None:
+    evidence = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    states = dale.ConfidenceState(12, 1, 2), dale.ConfidenceState(12, 1, 2)
+    for state, picked in zip(states, (torch.arange(6), order), strict=True):
+        state.observe(2 * picked + 1, evidence[picked], momentum=0.7, difficulty=0.75)
+    assert torch.equal(states[0].trajectory, states[1].trajectory)
+    assert states[0].trajectory.max() > 0
 
 
 @pytest.mark.parametrize("later", [1, 2, 5])
@@ -125,12 +176,21 @@ def test_a_missing_shard_is_noticed() -> None:
 
 def test_observations_of_anothers_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="sample 1 does not belong to rank 0 of 2"):
-        dale.ConfidenceState(4, 0, 2).observe(
-            torch.tensor([0, 1]), torch.ones(2), torch.ones(2), momentum=0.7, difficulty=0.75
-        )
+        dale.ConfidenceState(4, 0, 2).observe(torch.tensor([0, 1]), torch.ones(2, 3), momentum=0.7, difficulty=0.75)
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", 0), ("start", 1.1), ("momentum", 1), ("ema_decay", -0.1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 0),
+        ("start", 1.1),
+        ("momentum", 1),
+        ("ema_decay", -0.1),
+        ("stability", -1),
+        ("alignment", "coral"),
+        ("alignment_weight", 101),
+    ],
+)
 def test_impossible_hyperparameters_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         dale.DaleConfig(**{name: value})

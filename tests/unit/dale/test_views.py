@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import affine_transform
+from scipy.stats import kstest
 from torch import nn
 
 import dale
+
+# Largest angle (radians), logarithm of the magnification, shift, change of contrast and of brightness.
+REACH = {"light": (0.25, 0.1, 0.05, 0.1, 0.1), "strong": (np.pi, 0.2, 0.1, 0.15, 0.2)}
+AUGMENTATIONS = pytest.mark.parametrize("augmentation", REACH)
 
 
 def test_warp_is_scipys_affine_resampling() -> None:
@@ -24,12 +29,70 @@ def test_warp_is_scipys_affine_resampling() -> None:
     np.testing.assert_allclose(ours, reference, atol=1e-4)
 
 
-def test_views_depend_on_seed_epoch_and_sample_only() -> None:
-    together = dale.random_views(torch.tensor([3, 8, 1]), epoch=2, seed=9)
-    alone = dale.random_views(torch.tensor([8]), epoch=2, seed=9)
-    assert torch.equal(together.affine[1], alone.affine[0])
-    for other in (dale.random_views(torch.tensor([8]), 3, 9), dale.random_views(torch.tensor([8]), 2, 10)):
-        assert not torch.equal(other.affine, alone.affine)
+@AUGMENTATIONS
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_views_depend_on_seed_epoch_and_sample_only(augmentation: str, spatial_dims: int) -> None:
+    def draw(ordinals: list[int], epoch: int = 2, seed: int = 9) -> dale.Views:
+        return dale.random_views(torch.tensor(ordinals), epoch, seed, spatial_dims, augmentation)
+
+    alone = draw([8])
+    for batch, place in (([3, 8, 1], 1), ([8, 9], 0), (list(range(9)), 8)):
+        together = draw(batch)
+        for name in ("affine", "gain", "offset"):
+            assert torch.equal(getattr(together, name)[place], getattr(alone, name)[0])
+    for other in (draw([8], epoch=3), draw([8], seed=10), draw([7])):
+        for name in ("affine", "gain", "offset"):
+            assert not torch.equal(getattr(other, name), getattr(alone, name))
+
+
+@AUGMENTATIONS
+def test_views_fill_their_ranges_and_do_not_leave_them(augmentation: str) -> None:
+    """Angle, scale and shift read back from the affine maps: uniform, by the Kolmogorov-Smirnov test."""
+    views = dale.random_views(torch.arange(3000), epoch=0, seed=1, augmentation=augmentation)
+    angle, scale, shift, gain, offset = REACH[augmentation]
+    linear, moved = views.affine[:, :, :2].double().numpy(), views.affine[:, :, 2].double().numpy()
+    magnified = np.sqrt(np.abs(np.linalg.det(linear)))
+    # linear = rotation @ diag(flips) * scale. A flip of both axes is half a turn: angles are known up to one.
+    mirrored = np.sign(np.linalg.det(linear))[:, None, None] * [[0, 1]] + [[1, 0]]
+    rotation = linear * mirrored / magnified[:, None, None]
+    np.testing.assert_allclose(
+        rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(2), (3000, 2, 2)), atol=1e-6
+    )
+    turned = (np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0]) + np.pi / 2) % np.pi - np.pi / 2
+    most = min(angle, np.pi / 2)
+    for values, limit in (
+        (turned, most),
+        (np.log(magnified), scale),
+        (moved[:, 0], shift),
+        (moved[:, 1], shift),
+        (views.gain.numpy() - 1, gain),
+        (views.offset.numpy(), offset),
+    ):
+        assert np.abs(values).max() <= limit + 1e-6
+        assert kstest(values, "uniform", args=(-limit, 2 * limit)).pvalue > 1e-3
+    # Each axis by itself, half of the time; told apart where no rotation looks like a flip of both.
+    if angle < np.pi / 2:
+        for axis in range(2):
+            assert np.mean(linear[:, axis, axis] < 0) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(mirrored[:, 0, 1] < 0) == pytest.approx(0.5, abs=0.04)
+
+
+def test_views_are_strong_where_nothing_is_said() -> None:
+    said = dale.random_views(torch.arange(4), 0, 0, augmentation="strong")
+    assert torch.equal(dale.random_views(torch.arange(4), 0, 0).affine, said.affine)
+
+
+@AUGMENTATIONS
+def test_volumes_turn_in_the_plane_of_their_last_axes(augmentation: str) -> None:
+    affine = dale.random_views(torch.arange(500), 0, 0, spatial_dims=3, augmentation=augmentation).affine
+    _, scale, shift, _, _ = REACH[augmentation]
+    assert (affine[:, 2, :2] == 0).all()
+    assert (affine[:, :2, 2] == 0).all()
+    depth = affine[:, 2, 2]
+    assert float((depth < 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+    torch.testing.assert_close(depth.abs(), torch.linalg.det(affine[:, :2, :2]).abs().sqrt())
+    assert 0.9 * scale < depth.abs().log().abs().max() <= scale + 1e-6
+    assert 0.9 * shift < affine[:, :, 3].abs().max() <= shift + 1e-6
 
 
 def test_probabilities_stay_probabilities_in_every_view() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from importlib import resources
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,17 @@ from workers.network import NETWORKS, NetworkRefused, arguments_of, catalogue, c
 def test_the_jobs_hyperparameters_are_the_methods() -> None:
     posted = {name: field.default for name, field in DaleMethod.model_fields.items() if name != "name"}
     assert posted == {field.name: field.default for field in dataclasses.fields(dale.DaleConfig)}
+
+
+def test_jobs_and_method_know_the_same_choices() -> None:
+    assert get_args(DaleMethod.model_fields["alignment"].annotation) == dale.config.ALIGNMENTS
+    assert set(get_args(JobSpec.model_fields["augmentation"].annotation)) == set(dale.views.AUGMENTATIONS)
+
+
+@pytest.mark.parametrize(("name", "value"), [("augmentation", "none"), ("precision", "float16")])
+def test_an_unknown_choice_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        JobSpec.model_validate({"dataset_id": "ds-1", name: value})
 
 
 def test_the_catalogue_is_current() -> None:
