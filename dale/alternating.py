@@ -91,7 +91,7 @@ def network_step(
         with torch.no_grad():
             prediction = torch.softmax(teacher(images).float(), dim=1)
             belief = 1 - strength * (1 - confidence)
-            target, guide = warp(refine(labels, prediction, belief), views), warp(prediction, views)
+            target, guide = warp(refine(labels, prediction, belief, config.refinement), views), warp(prediction, views)
         answer = student(views.image(images), target, belief)
         loss = segmentation_loss(answer.logits, target)
         if config.consistency > 0:

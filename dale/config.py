@@ -16,6 +16,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "stability": (0, 100),
     "alignment_weight": (0, 100),
 }
+REFINEMENTS = ("sample", "pixel")
 ALIGNMENTS = ("none", "mmd", "adversarial", "wasserstein")
 
 
@@ -33,6 +34,7 @@ class DaleConfig:
             samples for wrong ones, 1 excuses a wrong label wherever the network is unsure.
         consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
+        refinement: how the teacher's prediction replaces a doubted label, one of `REFINEMENTS`.
         stability: weight of the agreement between full and half resolution, >= 0; 0 = off.
         alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`.
         alignment_weight: weight of the alignment, >= 0.
@@ -49,6 +51,7 @@ class DaleConfig:
     difficulty: float = 0.75
     consistency: float = 0.5
     ema_decay: float = 0.99
+    refinement: str = "pixel"
     stability: float = 0.0
     alignment: str = "none"
     alignment_weight: float = 0.1
@@ -59,5 +62,6 @@ class DaleConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie in [{low}, {high}]")
-        if self.alignment not in ALIGNMENTS:
-            raise ValueError(f"alignment is {self.alignment!r}; it must be one of {', '.join(ALIGNMENTS)}")
+        for name, choices in (("refinement", REFINEMENTS), ("alignment", ALIGNMENTS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")

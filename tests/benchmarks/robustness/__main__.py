@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dale.noise import CLEAN
-from tests.benchmarks.robustness import data, report
+from tests.benchmarks.robustness import data, plots, report
 from tests.benchmarks.robustness.methods import METHODS, Case, cells_of
 from workers.contract.request import JobSpec, NetworkSpec
 
@@ -42,6 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--select", action="store_true", help="measure on images of the training pool, not on the test")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--out", type=Path, required=True, help="JSON file; what it already holds is not run again")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="also write the table and the plots there")
     return parser.parse_args(arguments)
 
 
@@ -135,6 +136,11 @@ def main(arguments: list[str] | None = None) -> int:
                 ranking = "" if cell["average_precision"] is None else f" AP {cell['average_precision']:.3f}"
                 print(f"seed {seed} {cell['method']}:{dice}{ranking} {cell['seconds']:.0f} s", flush=True)
     print(report.table(results))
+    if options.report:
+        options.report.mkdir(parents=True, exist_ok=True)
+        (options.report / "table.md").write_text(report.markdown(results), encoding="utf-8")
+        plots.plot_curves(results, options.report / "curves.svg")
+        plots.plot_bars(results, options.report / "gains.svg")
     return 0
 
 

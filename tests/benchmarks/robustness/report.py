@@ -151,7 +151,8 @@ class Block:
         )
         where = f", tested on {s['test']}" if s["test"] else ""
         limit = f", {s['limit']} images" if s["limit"] else ""
-        return f"{s['data']}, noise {noise}{where}: {s['network']}, {s['size']} px, {s['epochs']} epochs{limit}"
+        views = f", {s['augmentation']} augmentation" if s["augmentation"] else ""
+        return f"{s['data']}, noise {noise}{where}: {s['network']}, {s['size']} px, {s['epochs']} epochs{limit}{views}"
 
 
 def bootstrap(samples: ArrayLike, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import dale
 
 IDENTITY = dale.Views(torch.eye(2, 3)[None].repeat(3, 1, 1), torch.ones(3), torch.zeros(3))
 VIEWS = dale.random_views(torch.arange(3), epoch=1, seed=2)
-ALONE = dale.DaleConfig(consistency=0.0)  # the mixed target, no other ingredient
+ALONE = dale.DaleConfig(consistency=0.0, refinement="sample")  # the mixed target, no other ingredient
 BELIEVED = torch.ones(3)
 
 
@@ -107,7 +107,7 @@ def test_every_ingredient_adds_its_weight_times_the_strength(parts) -> None:
     generator = torch.Generator().manual_seed(1)
     half, alignment = torch.randn(3, 2, 4, 4, generator=generator), torch.tensor(0.7)
     confidence, strength = torch.tensor([1.0, 0.5, 0.0]), 0.4
-    config = dale.DaleConfig(consistency=2.0, stability=3.0, alignment="mmd", alignment_weight=0.5)
+    config = dale.DaleConfig(consistency=2.0, stability=3.0, alignment="mmd", alignment_weight=0.5, refinement="sample")
     student = Answering(dale.Answer(network(images), half, alignment))
     step = dale.network_step(student, teacher, images, labels, confidence, VIEWS, strength=strength, config=config)
 
