@@ -149,7 +149,7 @@ def train(
     method: Annotated[str, typer.Option(help="dale (labels are doubted) or plain (labels are believed).")] = "dale",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Hyperparameter of the method, e.g. temperature=0.05."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Hyperparameter of the method, e.g. temperature=0.03."),
     ] = None,
     network: Annotated[str | None, typer.Option(help="MONAI network (default: UNet).")] = None,
     network_arguments: Annotated[
@@ -161,6 +161,8 @@ def train(
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Images become so many pixels square (default: 128).")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser (default: 0.002).")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="Random views: light or strong (default: strong).")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (default: float32).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same training (default: 0).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that train together (default: 1).")] = None,
     gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
@@ -181,6 +183,8 @@ def train(
             "batch_size": batch_size,
             "image_size": image_size,
             "learning_rate": learning_rate,
+            "augmentation": augmentation,
+            "precision": precision,
             "seed": seed,
             "workers": workers,
             "gpus_per_worker": gpus_per_worker,

@@ -37,7 +37,9 @@ def make_zip(members: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> 
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", packing) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            info = zipfile.ZipInfo(name)  # of a fixed date: the same members make the same bytes
+            info.external_attr = 0o600 << 16
+            archive.writestr(info, data, packing)
     sink.seek(0)
     return sink
 
