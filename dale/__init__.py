@@ -3,7 +3,7 @@
 from dale.alternating import Step, confidence_step, network_step, strength
 from dale.confidence import ConfidenceState, closed_form_confidence
 from dale.config import DaleConfig
-from dale.consistency import doubt, expected_dice, size_excess, soft_dice
+from dale.consistency import doubt, doubt_map, expected_dice, size_excess, soft_dice
 from dale.head import initialise_head
 from dale.objective import consistency_loss, dice_loss, segmentation_loss
 from dale.partition import Partition, histogram, split
@@ -29,6 +29,7 @@ __all__ = [
     "consistency_loss",
     "dice_loss",
     "doubt",
+    "doubt_map",
     "expected_dice",
     "histogram",
     "initialise_head",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
-from dale.consistency import expected_dice, size_excess, soft_dice
+from dale.consistency import doubt, expected_dice, size_excess, soft_dice
 from dale.objective import consistency_loss, segmentation_loss
 from dale.partition import Partition, split
 from dale.refinement import refine
@@ -31,21 +31,25 @@ class Step:
 
     Attributes:
         loss: to be averaged over the global batch and minimised.
-        dice: evidence for the label: soft Dice of the student's prediction and the given label, both in the student's
-            view, in [0, 1]. The student, not the teacher: a view that was never seen before is not memorised.
+        doubt: evidence against the label, in [0, 1]; see `dale.doubt`.
+        dice: soft Dice of prediction and given label, in [0, 1].
         expected_dice: the Dice that the prediction expects of itself, in [0, 1].
         excess: how much larger the label is than the prediction, in [-1, 1]; see `size_excess`.
+
+    The evidence compares the student's prediction with the label, both in the student's view. The student, not the
+    teacher: a view that was never seen before is not memorised.
     """
 
     loss: Tensor
+    doubt: Tensor
     dice: Tensor
     expected_dice: Tensor
     excess: Tensor
 
     @property
     def evidence(self) -> Tensor:
-        """(B, 3): what `ConfidenceState.observe` takes in."""
-        return torch.stack([self.dice, self.expected_dice, self.excess], dim=1)
+        """(B, 4): what `ConfidenceState.observe` takes in."""
+        return torch.stack([self.doubt, self.dice, self.expected_dice, self.excess], dim=1)
 
 
 def strength(config: DaleConfig, epoch: int, epochs: int) -> float:
@@ -102,7 +106,7 @@ def network_step(
             loss = loss + strength * config.alignment_weight * answer.alignment
     with torch.no_grad():
         seen, given = torch.softmax(answer.logits, dim=1), warp(labels, views)
-        return Step(loss, soft_dice(seen, given), expected_dice(seen), size_excess(seen, given))
+        return Step(loss, doubt(seen, given), soft_dice(seen, given), expected_dice(seen), size_excess(seen, given))
 
 
 def confidence_step(state: ConfidenceState, histogram: Tensor, config: DaleConfig, strength: float) -> Partition:

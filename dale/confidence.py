@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dale.consistency import doubt
 from dale.partition import Partition, histogram
 from dale.trusted import Hints, border_doubt, border_sums
 
@@ -64,24 +63,23 @@ class ConfidenceState:
             raise ValueError(f"sample {int(foreign[0])} does not belong to rank {self.rank} of {self.world_size}")
         return ordinals // self.world_size
 
-    def observe(self, ordinals: Tensor, evidence: Tensor, *, momentum: float, difficulty: float) -> None:
+    def observe(self, ordinals: Tensor, evidence: Tensor, *, momentum: float) -> None:
         """Take in one epoch's evidence: each sample's doubt moves its trajectory.
 
         The average is corrected for its start (as Adam's is), so that the first epoch counts in full.
 
         Args:
             ordinals: (n,), samples owned by this process, each at most once.
-            evidence: (n, 3): soft Dice of prediction and given label, the Dice that the prediction expects of
-                itself, and the label's excess in size (`Step.evidence`).
+            evidence: (n, 4): doubt about the label, soft Dice of prediction and label, the Dice that the prediction
+                expects of itself, and the label's excess in size (`Step.evidence`).
             momentum: weight of the past, in [0, 1).
-            difficulty: share of the expected difficulty that is subtracted, in [0, 1].
         """
         rows = self.rows(ordinals)
         self.epochs_seen[rows] += 1
         past = momentum * (1 - momentum ** (self.epochs_seen[rows] - 1))
         weight = (1 - momentum) / (past + 1 - momentum)
-        dice, expected, excess = evidence.unbind(1)
-        self.trajectory[rows] = torch.lerp(self.trajectory[rows], doubt(dice, expected, difficulty), weight)
+        doubts, dice, expected, excess = evidence.unbind(1)
+        self.trajectory[rows] = torch.lerp(self.trajectory[rows], doubts, weight)
         self.excess[rows] = torch.lerp(self.excess[rows], excess, weight)
         self.dice[rows], self.expected_dice[rows] = dice, expected
 

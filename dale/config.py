@@ -10,7 +10,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ramp": (0, 1),
     "temperature": (1e-6, 1),
     "momentum": (0, 0.999999),
-    "difficulty": (0, 1),
     "consistency": (0, 100),
     "ema_decay": (0, 0.999999),
     "stability": (0, 100),
@@ -30,8 +29,6 @@ class DaleConfig:
         ramp: share of the epochs over which the effect of the confidences grows from 0 to full, in [0, 1].
         temperature: T in the joint objective, in (0, 1]: softness of the threshold, in units of Dice.
         momentum: weight of the past in the moving average of a sample's doubt (its trajectory), in [0, 1).
-        difficulty: share of the expected difficulty that is subtracted from the doubt, in [0, 1]; 0 takes hard
-            samples for wrong ones, 1 excuses a wrong label wherever the network is unsure.
         consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
         refinement: how the teacher's prediction replaces a doubted label, one of `REFINEMENTS`.
@@ -48,7 +45,6 @@ class DaleConfig:
     ramp: float = 0.1
     temperature: float = 0.03
     momentum: float = 0.7
-    difficulty: float = 0.75
     consistency: float = 0.5
     ema_decay: float = 0.99
     refinement: str = "pixel"

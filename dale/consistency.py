@@ -1,4 +1,4 @@
-"""Loss consistency: the evidence for or against a label, corrected for the sample's difficulty.
+"""Loss consistency: the evidence for or against a label, allowing for the sample's difficulty.
 
 A label is believed because prediction and label agree *consistently*, and a sample that the network itself is
 unsure of (small, faint, blurred) is not blamed for what the network cannot do.
@@ -60,15 +60,48 @@ def size_excess(probabilities: Tensor, label: Tensor) -> Tensor:
     return (given - predicted) / (given + predicted + SMOOTH * p.shape[1])
 
 
-def doubt(dice: Tensor, expected: Tensor, difficulty: float) -> Tensor:
-    """How much prediction and label disagree beyond what the sample's difficulty explains.
+def doubt_map(probabilities: Tensor, label: Tensor) -> Tensor:
+    """Doubt about each pixel of a label: d = max_k p_k - p_y, y the label's class.
+
+    This is (1 - p_y) - (1 - max_k p_k): the network's disbelief in the label less its disbelief in its own best
+    guess. It is 0 wherever the label's class is the most likely one, and small wherever the network is unsure, so
+    a blurred border is not doubted as 1 - p_y would (half of it, all around every lesion).
 
     Args:
-        dice: (B,), `soft_dice` of teacher and label.
-        expected: (B,), `expected_dice` of the teacher.
-        difficulty: share of 1 - expected that is subtracted, in [0, 1].
+        probabilities: (B, C, *spatial), class probabilities of the network.
+        label: (B, C, *spatial), one-hot; a soft label counts with its expected p_y.
 
     Returns:
-        (B,), in [0, 1]; 0 = the label is as good as can be told, 1 = it has nothing to do with the prediction.
+        (B, *spatial), float32, in [0, 1]; 1 = the network is sure of another class.
+
+    Raises:
+        ValueError: the shapes differ.
     """
-    return ((1 - dice) - difficulty * (1 - expected)).clamp(0, 1)
+    check_shapes(probabilities, label)
+    p = probabilities.float()
+    return (p.amax(1) - (p * label.float()).sum(1)).clamp(0, 1)
+
+
+def doubt(probabilities: Tensor, label: Tensor) -> Tensor:
+    """How much prediction and label disagree, as far as the network is sure: sum d / (sum p + sum y + s).
+
+    d is the `doubt_map`, p and y the foreground of prediction and label. For a network that is sure everywhere this is
+    one minus the Dice of the two masks. Disagreement at pixels of which it is not sure (a blurred border, a lesion too
+    faint to see) hardly counts: so what is hard is not taken for wrong, pixel by pixel.
+
+    Args:
+        probabilities: (B, C, *spatial), class probabilities of the network.
+        label: (B, C, *spatial), one-hot.
+
+    Returns:
+        (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = it has nothing to do with the prediction.
+    """
+    p, y = probabilities[:, 1:].float().flatten(1), label[:, 1:].float().flatten(1)
+    pixels = label[0, 0].numel()
+    return doubt_map(probabilities, label).flatten(1).sum(1) / (p.sum(1) + y.sum(1) + SMOOTH * pixels)
+
+
+def check_shapes(probabilities: Tensor, label: Tensor) -> None:
+    """Raise ValueError if probabilities and label differ in shape."""
+    if probabilities.shape != label.shape:
+        raise ValueError(f"probabilities {tuple(probabilities.shape)} and label {tuple(label.shape)} differ in shape")

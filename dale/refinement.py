@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dale.review import doubt_map
+from dale.consistency import doubt_map
 
 
 def refine(labels: Tensor, prediction: Tensor, belief: Tensor, kind: str = "pixel") -> Tensor:

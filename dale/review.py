@@ -1,6 +1,7 @@
-"""What is wrong with one label, in the eyes of the network: a map of doubt per pixel, and a reason in words.
+"""What is wrong with one label, in the eyes of the network: a reason in words.
 
-Both compare the label with a prediction that should come from a network that has not memorised the label.
+The prediction that the label is compared with should come from a network that has not memorised the label. Where in
+the image the doubt lies is told by `dale.doubt_map`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from dale.consistency import check_shapes
+
 Classes = NDArray[np.int64]  # class of each pixel, 0 = background
 Region = NDArray[np.bool_]
 Kind = Literal["none", "missing", "extra", "disjoint", "displaced", "wide", "narrow", "border", "wrong_class"]
@@ -26,28 +29,6 @@ SPECK = 0.05
 EXPLAINED = 0.5
 # A border lies evenly within or without where the spread of its distance is at most this share of the mean.
 EVEN = 0.5
-
-
-def doubt_map(probabilities: Tensor, label: Tensor) -> Tensor:
-    """Doubt about each pixel of a label: d = max_k p_k - p_y, y the label's class.
-
-    This is (1 - p_y) - (1 - max_k p_k): the network's disbelief in the label less its disbelief in its own best
-    guess. It is 0 wherever the label's class is the most likely one, and small wherever the network is unsure, so
-    a blurred border is not doubted as 1 - p_y would (half of it, all around every lesion).
-
-    Args:
-        probabilities: (B, C, *spatial), class probabilities of the network.
-        label: (B, C, *spatial), one-hot; a soft label counts with its expected p_y.
-
-    Returns:
-        (B, *spatial), float32, in [0, 1]; 1 = the network is sure of another class.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    _check(probabilities, label)
-    p = probabilities.float()
-    return (p.amax(1) - (p * label.float()).sum(1)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -97,7 +78,7 @@ def review(probabilities: Tensor, label: Tensor, spacing: Sequence[float] | None
     Raises:
         ValueError: the shapes differ, are neither 2D nor 3D, or do not fit the spacing.
     """
-    _check(probabilities, label)
+    check_shapes(probabilities, label)
     axes = label.ndim - 1
     if axes not in (2, 3):
         raise ValueError(f"a label is (C, H, W) or (C, D, H, W); got shape {tuple(label.shape)}")
@@ -187,11 +168,6 @@ class _Comparison:
 
     def size(self, pixels: int) -> tuple[float, str]:
         return float(pixels * np.prod(self.spacing)), self.unit + ("²" if len(self.spacing) == 2 else "³")
-
-
-def _check(probabilities: Tensor, label: Tensor) -> None:
-    if probabilities.shape != label.shape:
-        raise ValueError(f"probabilities {tuple(probabilities.shape)} and label {tuple(label.shape)} differ in shape")
 
 
 def _classes(scores: Tensor) -> Classes:

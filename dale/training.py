@@ -110,7 +110,7 @@ class Dale(nn.Module):
         self.student = Student(network, config, torch.empty(0) if example is None else example, self.classes, seed)
         self.state = ConfidenceState(samples, hints=hints)
         self.epoch = 0
-        self._evidence: list[tuple[Tensor, Tensor]] = []  # of this epoch: ordinals (B,) and values (B, 3)
+        self._evidence: list[tuple[Tensor, Tensor]] = []  # of this epoch: ordinals (B,) and values (B, 4)
 
     @property
     def confidence(self) -> Tensor:
@@ -178,7 +178,6 @@ class Dale(nn.Module):
             torch.tensor(list(last)),
             values[list(last.values())],
             momentum=self.config.momentum,
-            difficulty=self.config.difficulty,
         )
         self.state.judge_borders(self.state.border_sums())
         # The step is for the coming epoch; the last one's is for those who read the confidences.

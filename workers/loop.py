@@ -91,7 +91,7 @@ def network_epoch(
         stepped: called after each step with the epoch and the sum of its losses so far, (1,).
 
     Returns:
-        The evidence gathered, ordinals (n,) and values (n, 3) as `ConfidenceState.observe` takes them; and the mean
+        The evidence gathered, ordinals (n,) and values (n, 4) as `ConfidenceState.observe` takes them; and the mean
         loss over all samples of all ranks.
     """
     learner.begin_epoch(epoch)
@@ -124,7 +124,7 @@ def confidence_epoch(
     """
     config, epochs, device = learner.config, learner.spec.epochs, learner.device
     ordinals, values = send_rows(*evidence, evidence[0] % state.world_size, device)
-    state.observe(ordinals, values, momentum=config.momentum, difficulty=config.difficulty)
+    state.observe(ordinals, values, momentum=config.momentum)
     state.judge_borders(sum_over_ranks(state.border_sums(), device))
     histogram = sum_over_ranks(state.histogram(), device)
     # The step is for the coming epoch; the last one's is for those who read the confidences.

@@ -42,7 +42,6 @@ class DaleMethod(Model):
     ramp: float = Field(default=0.1, ge=0, le=1, description="share of the epochs over which the effect grows to full")
     temperature: float = Field(default=0.03, gt=0, le=1, description="T: softness of the threshold, in units of Dice")
     momentum: float = Field(default=0.7, ge=0, lt=1, description="weight of the past in a sample's trajectory")
-    difficulty: float = Field(default=0.75, ge=0, le=1, description="how much expected difficulty is subtracted")
     consistency: float = Field(default=0.5, ge=0, le=100, description="weight of the consistency between two views")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average, per step")
     refinement: Literal["sample", "pixel"] = Field(

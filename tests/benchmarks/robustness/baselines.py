@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,7 +35,7 @@ class Robust(Learner):
         q, t = p[:, 1:].flatten(2), target[:, 1:].flatten(2)
         smooth = 1e-3 * q.shape[2]
         nr_dice = ((q - t).abs().pow(1.5).sum(2) / (q.square().sum(2) + t.square().sum(2) + smooth)).mean(1)
-        return dale.Step(0.5 * cross_entropy + 0.5 * nr_dice, step.dice, step.expected_dice, step.excess)
+        return replace(step, loss=0.5 * cross_entropy + 0.5 * nr_dice)
 
     @property
     def logits(self) -> Tensor:

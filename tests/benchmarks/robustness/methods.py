@@ -75,7 +75,7 @@ class Case:
         if method.alignment != "none":  # the aligner is part of the learner from the first step on
             training.run(start, watch)
             return training
-        shared = {"start", "momentum", "difficulty", "ema_decay"}
+        shared = {"start", "momentum", "ema_decay"}
         key = str(method.model_dump(include=shared))
         if key not in self._first_half:
             training.run(start, watch)
