@@ -94,9 +94,10 @@ def test_the_evidence_is_the_students_own_prediction_in_its_view(parts, strength
         student_of(network), teacher, images, labels, torch.zeros(3), VIEWS, strength=strength, config=ALONE
     )
     seen, given = torch.softmax(network(images), 1), dale.warp(labels, VIEWS)
-    assert step.evidence.shape == (3, 3)
+    assert step.evidence.shape == (3, 4)
     assert not step.evidence.requires_grad
-    dice, expected_dice, excess = step.evidence.unbind(1)
+    doubt, dice, expected_dice, excess = step.evidence.unbind(1)
+    torch.testing.assert_close(doubt, dale.doubt(seen, given))
     torch.testing.assert_close(dice, dale.soft_dice(seen, given))
     torch.testing.assert_close(expected_dice, dale.expected_dice(seen))
     torch.testing.assert_close(excess, dale.size_excess(seen, given))
@@ -147,9 +148,9 @@ def test_strength_waits_then_grows_to_one() -> None:
 
 def test_no_confidence_step_before_the_start() -> None:
     """A noisy state: with strength 0 every label stays believed, with any strength the bad half is doubted."""
-    evidence = torch.tensor([[1.0, 1.0, 0.0]] * 20 + [[0.1, 1.0, 0.0]] * 10)
+    evidence = torch.tensor([[0.0, 1.0, 1.0, 0.0]] * 20 + [[0.9, 0.1, 1.0, 0.0]] * 10)
     state = dale.ConfidenceState(30)
-    state.observe(torch.arange(30), evidence, momentum=0.7, difficulty=0.75)
+    state.observe(torch.arange(30), evidence, momentum=0.7)
     partition = dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=0.0)
     assert partition.gate == 1
     assert state.confidence.tolist() == [1.0] * 30

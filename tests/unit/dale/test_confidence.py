@@ -1,4 +1,4 @@
-"""The evidence against its definition, the split against Otsu's criterion, and the state of the samples."""
+"""Dice and sizes against their definitions, the split against Otsu's criterion, and the state of the samples."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,6 @@ def test_size_excess_of_discs_tells_wide_from_narrow() -> None:
     assert float(size_excess(wide, nothing)) < -0.99
 
 
-def test_doubt_excuses_the_hard_not_the_wrong() -> None:
-    dice, expected = torch.tensor([0.6, 0.6]), torch.tensor([0.95, 0.65])
-    sure, unsure = dale.doubt(dice, expected, difficulty=0.75).tolist()
-    assert sure == pytest.approx(0.4 - 0.75 * 0.05)
-    assert unsure == pytest.approx(0.4 - 0.75 * 0.35)
-
-
 def doubts_of_parts(*parts: tuple[float, float, int]) -> np.ndarray:
     """So many doubts around each mean, with each deviation, in [0, 1]."""
     rng = np.random.default_rng(0)
@@ -108,7 +101,7 @@ def test_clean_labels_close_the_gate() -> None:
 
 def test_equal_doubts_leave_everything_believed() -> None:
     state = dale.ConfidenceState(10)
-    state.observe(torch.arange(10), torch.tensor([[1.0, 1.0, 0.0]]).repeat(10, 1), momentum=0.7, difficulty=0.75)
+    state.observe(torch.arange(10), torch.tensor([[0.0, 1.0, 1.0, 0.0]]).repeat(10, 1), momentum=0.7)
     dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=1.0)
     assert state.confidence.tolist() == [1.0] * 10
 
@@ -122,34 +115,26 @@ def test_histogram_adds_up_over_shards_and_keeps_the_mean() -> None:
 
 
 def test_trajectory_is_the_bias_corrected_moving_average() -> None:
-    """And so is the excess in size; samples that an epoch did not bring keep theirs."""
+    """And so is the excess in size; of the two Dice the last counts. Samples that no epoch brought keep theirs."""
     state, momentum = dale.ConfidenceState(3), 0.7
     doubts, excesses = [0.9, 0.2, 0.4, 0.1], [-1.0, 0.3, 0.2, 0.0]
     for d, e in zip(doubts, excesses, strict=True):
-        evidence = torch.tensor([[1 - d, 1.0, e]])
-        state.observe(torch.tensor([1]), evidence, momentum=momentum, difficulty=0.75)
+        state.observe(torch.tensor([1]), torch.tensor([[d, 0.8 - d / 2, 0.6 + d / 2, e]]), momentum=momentum)
     weights = np.array([momentum**k for k in range(len(doubts))][::-1])
     assert state.trajectory.tolist() == pytest.approx([0, np.average(doubts, weights=weights), 0], abs=1e-6)
     assert state.excess.tolist() == pytest.approx([0, np.average(excesses, weights=weights), 0], abs=1e-6)
-    assert state.dice.tolist() == pytest.approx([0, 0.9, 0])
-    assert state.expected_dice.tolist() == [0, 1, 0]
+    assert state.dice.tolist() == pytest.approx([0, 0.75, 0])
+    assert state.expected_dice.tolist() == pytest.approx([0, 0.65, 0])
     assert state.epochs_seen.tolist() == [0, 4, 0]
     torch.testing.assert_close(state.score(), 1 - state.trajectory)
 
 
-def test_difficulty_excuses_what_is_observed() -> None:
-    state = dale.ConfidenceState(2)
-    evidence = torch.tensor([[0.6, 0.95, 0.0], [0.6, 0.65, 0.0]])
-    state.observe(torch.arange(2), evidence, momentum=0.0, difficulty=0.75)
-    assert state.trajectory.tolist() == pytest.approx([0.4 - 0.75 * 0.05, 0.4 - 0.75 * 0.35])
-
-
 def test_order_of_the_evidence_does_not_matter() -> None:
-    evidence = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    evidence = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
     order = torch.tensor([4, 0, 5, 2, 1, 3])
     states = dale.ConfidenceState(12, 1, 2), dale.ConfidenceState(12, 1, 2)
     for state, picked in zip(states, (torch.arange(6), order), strict=True):
-        state.observe(2 * picked + 1, evidence[picked], momentum=0.7, difficulty=0.75)
+        state.observe(2 * picked + 1, evidence[picked], momentum=0.7)
     assert torch.equal(states[0].trajectory, states[1].trajectory)
     assert states[0].trajectory.max() > 0
 
@@ -176,7 +161,7 @@ def test_a_missing_shard_is_noticed() -> None:
 
 def test_observations_of_anothers_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="sample 1 does not belong to rank 0 of 2"):
-        dale.ConfidenceState(4, 0, 2).observe(torch.tensor([0, 1]), torch.ones(2, 3), momentum=0.7, difficulty=0.75)
+        dale.ConfidenceState(4, 0, 2).observe(torch.tensor([0, 1]), torch.ones(2, 4), momentum=0.7)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from torch.distributions import Bernoulli, kl_divergence
 
 import dale
 from dale.joint import gradient_confidence, joint_objective, robust_loss
+from dale.objective import SMOOTH
 
 Array = NDArray[np.float64]
 
@@ -351,13 +352,21 @@ def test_with_mixed_targets_the_best_confidence_weighs_label_against_teacher() -
         assert found.fun == pytest.approx(soft)
 
 
-def test_difficulty_is_the_teachers_loss_against_itself() -> None:
-    """The expected Dice is the soft Dice of a prediction with itself: doubt is l(label) - l(teacher)."""
-    _, label, teacher = masks()
-    torch.testing.assert_close(dale.expected_dice(teacher), dale.soft_dice(teacher, teacher))
-    dice, itself = dale.soft_dice(teacher, label), dale.soft_dice(teacher, teacher)
-    doubts = dale.doubt(dice, dale.expected_dice(teacher), difficulty=1.0)
-    torch.testing.assert_close(doubts, ((1 - dice) - (1 - itself)).clamp_min(0))
+def test_doubt_weighs_the_label_against_the_networks_best_guess() -> None:
+    """For l the sum of 1 - p_t over the pixels: doubt is l(label) - l(guess), over the area, and no target beats it."""
+    _, label, network = masks()
+    guess = F.one_hot(network.argmax(1), 3).movedim(-1, 1).double()
+
+    def loss(target: Tensor) -> Tensor:
+        return F.l1_loss(network, target, reduction="none").flatten(1).sum(1) / 2  # of one-hot targets: 1 - p_t
+
+    torch.testing.assert_close(loss(label), (1 - (network * label).sum(1)).flatten(1).sum(1))
+    pixels = 6 * 5
+    area = 2 * pixels - network[:, 0].flatten(1).sum(1) - label[:, 0].flatten(1).sum(1) + SMOOTH * pixels
+    found = dale.doubt(network, label).double()
+    torch.testing.assert_close(found, (loss(label) - loss(guess)) / area, rtol=1e-5, atol=1e-6)
+    assert found.min() > 0.1
+    assert (dale.doubt(network, guess) == 0).all()
 
 
 def test_every_test_that_the_document_names_exists() -> None:

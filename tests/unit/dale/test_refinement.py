@@ -30,6 +30,15 @@ def test_the_target_is_the_formula(case, kind: str) -> None:
     np.testing.assert_allclose(target.sum(1).numpy(), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["sample", "pixel"])
+def test_the_target_is_linear_in_the_belief(case, kind: str) -> None:
+    """A mixture of the label and of what an unbelieved label teaches: docs/method.md builds on it."""
+    labels, prediction, belief = case
+    unbelieved = dale.refine(labels, prediction, torch.zeros(3), kind)
+    b = belief.view(-1, *[1] * (labels.ndim - 1))
+    torch.testing.assert_close(dale.refine(labels, prediction, belief, kind), b * labels + (1 - b) * unbelieved)
+
+
 def test_by_pixel_what_both_agree_on_stays_as_it_is_drawn(case) -> None:
     labels, prediction, _ = case
     agreed = (prediction.argmax(1) == labels.argmax(1)).unsqueeze(1)

@@ -82,7 +82,7 @@ HINTS = dale.Hints(trusted=torch.arange(22) % 5 == 0, annotator=torch.arange(22)
 RECIPES: list[tuple[dict[str, Any], dale.Hints | None]] = [
     ({}, None),
     ({"alignment": "adversarial", "stability": 0.5}, None),
-    ({"temperature": 0.2, "difficulty": 0.0}, HINTS),
+    ({"temperature": 0.2, "refinement": "sample"}, HINTS),
 ]
 
 

@@ -156,7 +156,7 @@ def test_hints_count_the_annotators() -> None:
 
 def evidence_of(excess: Tensor) -> Tensor:
     """Of labels that agree with the prediction as far as their size lets them."""
-    return torch.stack([1 - excess.abs(), torch.ones_like(excess), excess], dim=1)
+    return torch.stack([excess.abs(), 1 - excess.abs(), torch.ones_like(excess), excess], dim=1)
 
 
 def stepped(states: list[dale.ConfidenceState], excess: Tensor) -> list[dale.ConfidenceState]:
@@ -164,7 +164,7 @@ def stepped(states: list[dale.ConfidenceState], excess: Tensor) -> list[dale.Con
     for state in states:
         for epoch in range(3):
             shaken = (excess + 0.01 * (epoch - 1)).clamp(-1, 1)
-            state.observe(state.ordinals, evidence_of(shaken[state.ordinals]), momentum=0.7, difficulty=0.75)
+            state.observe(state.ordinals, evidence_of(shaken[state.ordinals]), momentum=0.7)
     sums = sum(state.border_sums() for state in states)
     assert isinstance(sums, Tensor)
     for state in states:

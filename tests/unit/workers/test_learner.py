@@ -94,14 +94,15 @@ def test_every_hyperparameter_of_a_job_reaches_the_method() -> None:
         "ramp": 0.2,
         "temperature": 0.3,
         "momentum": 0.4,
-        "difficulty": 0.5,
         "consistency": 6.0,
         "ema_decay": 0.7,
+        "refinement": "sample",
         "stability": 8.0,
         "alignment": "mmd",
         "alignment_weight": 9.0,
         "feature_layer": "model.0",
     }
+    assert set(given) == set(dale.DaleConfig.__dataclass_fields__)
     assert dale_config(spec_of(method={"name": "dale", **given})) == dale.DaleConfig(**given)  # type: ignore[arg-type]
 
 
