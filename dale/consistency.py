@@ -86,15 +86,16 @@ def doubt(probabilities: Tensor, label: Tensor) -> Tensor:
     """How much prediction and label disagree, as far as the network is sure: sum d / (sum p + sum y + s).
 
     d is the `doubt_map`, p and y the foreground of prediction and label. For a network that is sure everywhere this is
-    one minus the Dice of the two masks. Disagreement at pixels of which it is not sure (a blurred border, a lesion too
-    faint to see) hardly counts: so what is hard is not taken for wrong, pixel by pixel.
+    one minus the Dice of the two foregrounds, and a pixel of a wrong lesion class counts half. Disagreement at pixels
+    of which it is not sure (a blurred border, a lesion too faint to see) hardly counts: so what is hard is not taken
+    for wrong, pixel by pixel.
 
     Args:
         probabilities: (B, C, *spatial), class probabilities of the network.
         label: (B, C, *spatial), one-hot.
 
     Returns:
-        (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = it has nothing to do with the prediction.
+        (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = the foregrounds do not meet.
     """
     p, y = probabilities[:, 1:].float().flatten(1), label[:, 1:].float().flatten(1)
     pixels = label[0, 0].numel()

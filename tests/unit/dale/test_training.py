@@ -177,7 +177,7 @@ def test_volumes_of_three_classes_in_bfloat16() -> None:
         with torch.no_grad():
             layers[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1, 1) / 27)  # mean brightness and darkness
             layers[0].bias.zero_()
-            layers[2].weight.copy_(torch.tensor([[0.0, 0.0], [8.0, 0.0], [0.0, 8.0]]).view(3, 2, 1, 1, 1))
+            layers[2].weight.copy_(torch.tensor([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0]]).view(3, 2, 1, 1, 1))
             layers[2].bias.copy_(torch.tensor([0.0, -8.0, -8.0]))
         optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
         for _ in range(4):
@@ -222,7 +222,7 @@ def test_a_run_taken_up_again_equals_one_that_was_not_disturbed(stop: int) -> No
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 1))
         method = Dale(network, samples=12, epochs=6, prior=[0.9, 0.1], config=config, example=images[:1])
-        return method, torch.optim.AdamW(method.parameters(), lr=1e-2)
+        return method, torch.optim.AdamW(method.parameters(), lr=5e-2)
 
     generator = torch.Generator().manual_seed(5)
     batches = list(enumerate(i for _ in range(6) for i in torch.randperm(12, generator=generator).split(4)))
