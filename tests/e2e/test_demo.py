@@ -57,6 +57,15 @@ def test_the_demonstration_finds_spoilt_labels(scratch: Path) -> None:
     assert left_in(scratch) == []
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Children hear SIGINT even where a shell started these tests in the background and had it ignored."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_stops_everything(scratch: Path, number: signal.Signals) -> None:
     env = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
