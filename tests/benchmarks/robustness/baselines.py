@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import curve_fit
-from torch import Tensor
+from torch import Tensor, nn
 
 import dale
+from dale.objective import SMOOTH
 from tests.benchmarks.robustness.training import Training, predict
 from workers.learner import Learner
 
@@ -26,24 +28,24 @@ class Robust(Learner):
     The Dice term gives way to the noise-robust one of Wang et al. (2020): sum |p - y|^1.5 over sum p^2 + y^2.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._logits = torch.empty(0)  # of the last forward pass
+        self.module.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._logits = output
+
     def objective(self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, epoch: int) -> dale.Step:
         step = super().objective(images, labels, confidence, views, epoch)
         target = dale.warp(labels, views)
-        p = torch.softmax(self.logits, 1)
+        p = torch.softmax(self._logits, 1)
         of_label = (p * target).sum(1).clamp_min(1e-7)
         cross_entropy = ((1 - of_label**GCE_Q) / GCE_Q).flatten(1).mean(1)
         q, t = p[:, 1:].flatten(2), target[:, 1:].flatten(2)
-        smooth = 1e-3 * q.shape[2]
-        nr_dice = ((q - t).abs().pow(1.5).sum(2) / (q.square().sum(2) + t.square().sum(2) + smooth)).mean(1)
-        return replace(step, loss=0.5 * cross_entropy + 0.5 * nr_dice)
-
-    @property
-    def logits(self) -> Tensor:
-        return self._last
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
-        self.module.register_forward_hook(lambda module, inputs, output: setattr(self, "_last", output))
+        smooth = SMOOTH * q.shape[2]
+        dice = ((q - t).abs().pow(1.5).sum(2) / (q.square().sum(2) + t.square().sum(2) + smooth)).mean(1)
+        return replace(step, loss=0.5 * cross_entropy + 0.5 * dice)
 
 
 def co_teach(first: Training, second: Training, epoch: int, ratio: float) -> None:
