@@ -47,7 +47,7 @@ class DaleConfig:
     momentum: float = 0.7
     consistency: float = 0.5
     ema_decay: float = 0.99
-    refinement: str = "pixel"
+    refinement: str = "sample"
     stability: float = 0.0
     alignment: str = "none"
     alignment_weight: float = 0.1

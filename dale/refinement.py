@@ -7,7 +7,7 @@ from torch import Tensor
 from dale.consistency import doubt_map
 
 
-def refine(labels: Tensor, prediction: Tensor, belief: Tensor, kind: str = "pixel") -> Tensor:
+def refine(labels: Tensor, prediction: Tensor, belief: Tensor, kind: str = "sample") -> Tensor:
     """The label as far as it is believed, the teacher's prediction for the rest: w y + (1 - w) p.
 
     `sample`: every pixel is believed as its sample is, w = b. `pixel`: doubt falls only on the pixels where the

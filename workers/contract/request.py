@@ -45,7 +45,7 @@ class DaleMethod(Model):
     consistency: float = Field(default=0.5, ge=0, le=100, description="weight of the consistency between two views")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average, per step")
     refinement: Literal["sample", "pixel"] = Field(
-        default="pixel", description="whether doubt falls on a sample's every pixel or where the teacher disagrees"
+        default="sample", description="whether doubt falls on a sample's every pixel or where the teacher disagrees"
     )
     stability: float = Field(default=0.0, ge=0, le=100, description="weight of the agreement over scales; 0 = off")
     alignment: Literal["none", "mmd", "adversarial", "wasserstein"] = Field(
