@@ -32,8 +32,10 @@ class DaleConfig:
         consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
         refinement: how the teacher's prediction replaces a doubted label, one of `REFINEMENTS`.
-        stability: weight of the agreement between full and half resolution, >= 0; 0 = off.
-        alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`.
+        stability: weight of the agreement between full and half resolution, >= 0; 0 = off, since what it buys has not
+            been measured and a step costs more.
+        alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`; off,
+            since what it buys has not been measured.
         alignment_weight: weight of the alignment, >= 0.
         feature_layer: name of the layer whose output is aligned; empty for the input of the segmentation head.
 
