@@ -1,10 +1,11 @@
 """DALE: training lesion segmentation on labels of uneven quality, in pure PyTorch."""
 
-from dale.alternating import Step, confidence_step, network_step, strength
+from dale.alternating import Step, confidence_step, listening, network_step, strength
 from dale.confidence import ConfidenceState, closed_form_confidence
 from dale.config import DaleConfig
 from dale.consistency import doubt, doubt_map, expected_dice, size_excess, soft_dice
 from dale.head import initialise_head
+from dale.mixing import Mixing, draw_mixing
 from dale.objective import consistency_loss, dice_loss, segmentation_loss
 from dale.partition import Partition, histogram, split
 from dale.refinement import refine
@@ -20,6 +21,7 @@ __all__ = [
     "Dale",
     "DaleConfig",
     "Hints",
+    "Mixing",
     "Partition",
     "Step",
     "Student",
@@ -30,9 +32,11 @@ __all__ = [
     "dice_loss",
     "doubt",
     "doubt_map",
+    "draw_mixing",
     "expected_dice",
     "histogram",
     "initialise_head",
+    "listening",
     "make_teacher",
     "network_step",
     "random_views",

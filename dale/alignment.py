@@ -48,7 +48,7 @@ def make_alignment(kind: str, channels: int, classes: int, seed: int) -> Alignme
 class Alignment(nn.Module):
     """How much the fuzzy features of a batch differ from the clear ones of the same class, mean over the classes.
 
-    A pixel p of sample i weighs c_i t_ikp on the clear side of class k and (1 - c_i) t_ikp on the fuzzy side, where t
+    A pixel p of sample i weighs c_ip t_ikp on the clear side of class k and (1 - c_ip) t_ikp on the fuzzy side, where t
     is the label, averaged down to the feature grid. From each side of each class n pixels are drawn in proportion to
     these weights, one from each n-th part of their cumulative sum (stratified resampling), so a measure compares two
     sets of n equally heavy points. Both sets are standardised together, channel by channel, with detached
@@ -75,7 +75,8 @@ class Alignment(nn.Module):
         Args:
             features: (B, K, *s).
             target: (B, C, *S), class probabilities; one-hot for a hard label.
-            clear: c, (B,), in [0, 1], how clear each sample is; 1 = wholly clear, 0 = wholly fuzzy.
+            clear: c, (B,), in [0, 1], how clear each sample is, or (B, 1, *S), how clear each pixel is; 1 = wholly
+                clear, 0 = wholly fuzzy.
 
         Returns:
             scalar, float32, >= 0; 0, with gradients of 0, where no class has both fuzzy and clear pixels.
@@ -93,7 +94,8 @@ class Alignment(nn.Module):
         """Numbers b P + p of the drawn pixels, (2, C, n), fuzzy side first, and which classes have both sides, (C,)."""
         pooled = F.interpolate(target.float(), size=list(grid), mode="area")  # adaptive average pooling
         membership = pooled.flatten(2).transpose(0, 1)  # (C, B, P)
-        c = clear.float()[:, None]
+        per_pixel = clear.float().view(len(clear), 1, *(clear.shape[2:] or [1] * len(grid)))
+        c = F.interpolate(per_pixel, size=list(grid), mode="area").flatten(1)  # (B, P)
         weights = torch.stack([membership * (1 - c), membership * c]).flatten(2)  # (2, C, B P)
         cumulative = weights.cumsum(2)
         mass = cumulative[..., -1:]

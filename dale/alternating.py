@@ -6,6 +6,9 @@ mixture of what to learn: the given label y_i, as far as it is believed, and the
     target_i = c_i y_i + (1 - c_i) p_i,
 
 which for the cross-entropy equals the weighted sum c_i l(y_i) + (1 - c_i) l(p_i) of the joint objective.
+
+A training has three parts: plain training; then, for one ramp, plain training while the teacher is heard as a witness;
+then the confidences act, and samples exchange boxes, so that no label is learned by heart.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
 from dale.consistency import doubt, expected_dice, size_excess, soft_dice
+from dale.mixing import Mixing
 from dale.objective import consistency_loss, segmentation_loss
 from dale.partition import Partition, split
 from dale.refinement import refine
@@ -36,8 +40,8 @@ class Step:
         expected_dice: the Dice that the prediction expects of itself, in [0, 1].
         excess: how much larger the label is than the prediction, in [-1, 1]; see `size_excess`.
 
-    The evidence compares the student's prediction with the label, both in the student's view. The student, not the
-    teacher: a view that was never seen before is not memorised.
+    The evidence compares label and prediction: once the teacher is heard, its prediction of the untouched image; before
+    that, what the student says in its view.
     """
 
     loss: Tensor
@@ -63,6 +67,18 @@ def strength(config: DaleConfig, epoch: int, epochs: int) -> float:
     return 0.0 if epoch < begin else min((epoch - begin + 1) / max(length, 1.0), 1.0)
 
 
+def listening(config: DaleConfig, epoch: int, epochs: int) -> bool:
+    """Whether the teacher is heard about the labels: from one ramp before the confidences begin to act.
+
+    Before that it would cost a forward pass and tell little; a method that never acts never hears it.
+
+    Args:
+        epoch: counted from 0.
+        epochs: of the whole training.
+    """
+    return config.start < 1 and epoch >= (config.start - config.ramp) * epochs
+
+
 def network_step(
     student: nn.Module,
     teacher: nn.Module,
@@ -73,10 +89,12 @@ def network_step(
     *,
     strength: float,
     config: DaleConfig,
+    listen: bool = True,
+    mixing: Mixing | None = None,
 ) -> Step:
     """Forward pass of a network step under fixed confidences.
 
-    Before the confidences act (strength 0) this is plain training: the teacher is not asked and costs nothing.
+    Before the confidences act (strength 0) this is plain training.
 
     Args:
         student: a `Student`, or what wraps it for data-parallel training.
@@ -87,26 +105,44 @@ def network_step(
         views: what the student sees.
         strength: in [0, 1], how far the confidences act yet.
         config: which ingredients are on, and their weights.
+        listen: whether the teacher is heard about the labels (`listening`); if the confidences act, it always is.
+        mixing: which boxes the samples exchange once the confidences act; None for none.
     """
-    if strength == 0:
+    prediction = None
+    if listen or strength > 0:
+        with torch.no_grad():
+            prediction = torch.softmax(teacher(images).float(), dim=1)
+    if prediction is None or strength == 0:
         answer = student(views.image(images))
         loss = segmentation_loss(answer.logits, warp(labels, views))
     else:
         with torch.no_grad():
-            prediction = torch.softmax(teacher(images).float(), dim=1)
             belief = 1 - strength * (1 - confidence)
-            target, guide = warp(refine(labels, prediction, belief, config.refinement), views), warp(prediction, views)
-        answer = student(views.image(images), target, belief)
+            target = warp(refine(labels, prediction, belief, config.refinement), views)
+            guide, seen = warp(prediction, views), views.image(images)
+            clear = belief.view(-1, *[1] * (images.ndim - 1)).expand(-1, -1, *images.shape[2:])  # (B, 1, *spatial)
+            if mixing is not None:
+                target, guide, seen, clear = (mixing.exchange(part) for part in (target, guide, seen, clear))
+        answer = student(seen, target, clear)
         loss = segmentation_loss(answer.logits, target)
         if config.consistency > 0:
             loss = loss + strength * config.consistency * consistency_loss(answer.logits, guide)
         if answer.logits_half is not None:
-            loss = loss + strength * config.stability * stability_loss(answer.logits_half, guide, 1 - belief)
+            fuzzy = 1 - clear.flatten(1).mean(1)
+            loss = loss + strength * config.stability * stability_loss(answer.logits_half, guide, fuzzy)
         if answer.alignment is not None:
             loss = loss + strength * config.alignment_weight * answer.alignment
     with torch.no_grad():
-        seen, given = torch.softmax(answer.logits, dim=1), warp(labels, views)
-        return Step(loss, doubt(seen, given), soft_dice(seen, given), expected_dice(seen), size_excess(seen, given))
+        given = labels
+        if prediction is None:
+            prediction, given = torch.softmax(answer.logits, dim=1), warp(labels, views)
+        return Step(
+            loss,
+            doubt=doubt(prediction, given),
+            dice=soft_dice(prediction, given),
+            expected_dice=expected_dice(prediction),
+            excess=size_excess(prediction, given),
+        )
 
 
 def confidence_step(state: ConfidenceState, histogram: Tensor, config: DaleConfig, strength: float) -> Partition:

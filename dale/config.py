@@ -12,6 +12,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "momentum": (0, 0.999999),
     "consistency": (0, 100),
     "ema_decay": (0, 0.999999),
+    "mixing": (0, 1),
     "stability": (0, 100),
     "alignment_weight": (0, 100),
 }
@@ -32,6 +33,7 @@ class DaleConfig:
         consistency: weight of the agreement between the network on one view and the teacher on another, >= 0.
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
         refinement: how the teacher's prediction replaces a doubted label, one of `REFINEMENTS`.
+        mixing: share of the pairs of samples that exchange a box once the confidences act, in [0, 1].
         stability: weight of the agreement between full and half resolution, >= 0; 0 = off, since what it buys has not
             been measured and a step costs more.
         alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`; off,
@@ -50,6 +52,7 @@ class DaleConfig:
     consistency: float = 0.5
     ema_decay: float = 0.99
     refinement: str = "sample"
+    mixing: float = 0.5
     stability: float = 0.0
     alignment: str = "none"
     alignment_weight: float = 0.1

@@ -83,12 +83,12 @@ def doubt_map(probabilities: Tensor, label: Tensor) -> Tensor:
 
 
 def doubt(probabilities: Tensor, label: Tensor) -> Tensor:
-    """How much prediction and label disagree, as far as the network is sure: sum d / (sum p + sum y + s).
+    """How much prediction and label disagree, where the network is sure: sum d^2 / (sum p + sum y + s).
 
     d is the `doubt_map`, p and y the foreground of prediction and label. For a network that is sure everywhere this is
-    one minus the Dice of the two foregrounds, and a pixel of a wrong lesion class counts half. Disagreement at pixels
-    of which it is not sure (a blurred border, a lesion too faint to see) hardly counts: so what is hard is not taken
-    for wrong, pixel by pixel.
+    one minus the Dice of the two foregrounds, and a pixel of a wrong lesion class counts half. The square leaves the
+    pixels of which the network is sure; disagreement at the others (a blurred border, a lesion too faint to see) hardly
+    counts: so what is hard is not taken for wrong, pixel by pixel.
 
     Args:
         probabilities: (B, C, *spatial), class probabilities of the network.
@@ -98,8 +98,8 @@ def doubt(probabilities: Tensor, label: Tensor) -> Tensor:
         (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = the foregrounds do not meet.
     """
     p, y = probabilities[:, 1:].float().flatten(1), label[:, 1:].float().flatten(1)
-    pixels = label[0, 0].numel()
-    return doubt_map(probabilities, label).flatten(1).sum(1) / (p.sum(1) + y.sum(1) + SMOOTH * pixels)
+    areas = p.sum(1) + y.sum(1) + SMOOTH * label[0, 0].numel()
+    return doubt_map(probabilities, label).square().flatten(1).sum(1) / areas
 
 
 def check_shapes(probabilities: Tensor, label: Tensor) -> None:

@@ -58,7 +58,7 @@ class Student(nn.Module):
         Args:
             images: (B, channels, *spatial).
             target: (B, C, *spatial), what is learned; None before the confidences act, when no ingredient is at work.
-            clear: (B,), in [0, 1], how far each label is believed; comes with `target`.
+            clear: (B, 1, *spatial), in [0, 1], how far the label of each pixel is believed; comes with `target`.
         """
         logits = self.network(images).float()
         if target is None or clear is None:

@@ -8,10 +8,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dale.alternating import confidence_step, network_step, strength
+from dale.alternating import confidence_step, listening, network_step, strength
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
 from dale.head import initialise_head
+from dale.mixing import draw_mixing
 from dale.partition import Partition
 from dale.student import Student
 from dale.teacher import make_teacher
@@ -141,6 +142,9 @@ class Dale(nn.Module):
         ordinals = self._check(images, labels, index)
         device = images.device
         views = random_views(ordinals, self.epoch, self.seed, images.ndim - 2, self.augmentation).to(device)
+        # As in a job, a batch smaller than the first of its epoch does not mix.
+        whole = not self._evidence or len(ordinals) == len(self._evidence[0][0])
+        share = self.config.mixing if whole else 0.0
         step = network_step(
             self.student,
             self.teacher,
@@ -150,6 +154,8 @@ class Dale(nn.Module):
             views,
             strength=strength(self.config, self.epoch, self.epochs),
             config=self.config,
+            listen=listening(self.config, self.epoch, self.epochs),
+            mixing=draw_mixing(ordinals, self.epoch, self.seed, images.shape[2:], share).to(device),
         )
         self._evidence.append((ordinals, step.evidence.float()))
         return step.loss.mean()

@@ -63,7 +63,10 @@ class Learner:
             # Before the confidences act, the discriminator of an adversarial alignment has nothing to do.
             idle = self.config.alignment == "adversarial"
             self.parallel = DistributedDataParallel(self.student, find_unused_parameters=idle)
-        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(
+            self.student.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        self._whole = 0.0
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda t: _learning_rate(t, steps))
 
     @property
@@ -73,6 +76,7 @@ class Learner:
 
     def begin_epoch(self, epoch: int) -> None:
         """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank."""
+        self._whole = 0.0  # the weight of a sample in the epoch's first step, which is a whole batch
         self.parallel.train()
         torch.manual_seed((self.spec.seed * 1_000_003 + epoch) * 4099 + self.rank)
 
@@ -99,7 +103,12 @@ class Learner:
         inputs = to_network(images.to(device, non_blocking=True), self.statistics)
         given = one_hot(labels.to(device, non_blocking=True), self.classes)
         views = dale.random_views(ordinals, epoch, self.spec.seed, augmentation=self.spec.augmentation).to(device)
-        step = self.objective(inputs, given, confidence.to(device), views, epoch)
+        # The last, smaller step of an epoch does not mix: its rows would pair differently on another number of ranks.
+        weight = float(weights.max())  # 1 / size of the global batch
+        self._whole = self._whole or weight
+        share = self.config.mixing if weight == self._whole else 0.0
+        mixing = dale.draw_mixing(ordinals, epoch, self.spec.seed, inputs.shape[2:], share).to(device)
+        step = self.objective(inputs, given, confidence.to(device), views, mixing, epoch)
         self.optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over ranks; the loss is a sum over them.
         (self.world_size * (weights.to(device) * step.loss).sum()).backward()
@@ -109,7 +118,9 @@ class Learner:
         self.teacher.update_parameters(self.module)
         return step
 
-    def objective(self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, epoch: int) -> dale.Step:
+    def objective(
+        self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, mixing: dale.Mixing, epoch: int
+    ) -> dale.Step:
         """The loss of each sample of a batch on the device, and the evidence about it.
 
         Args:
@@ -117,9 +128,9 @@ class Learner:
             labels: (b, C, H, W), one-hot.
             confidence: (b,), in [0, 1].
             views: what the student sees.
+            mixing: which boxes the samples exchange in it.
             epoch: counted from 0.
         """
-        strength = dale.strength(self.config, epoch, self.spec.epochs)
         return dale.network_step(
             self.parallel,
             self.teacher,
@@ -127,8 +138,10 @@ class Learner:
             labels,
             confidence,
             views,
-            strength=strength,
+            strength=dale.strength(self.config, epoch, self.spec.epochs),
             config=self.config,
+            listen=dale.listening(self.config, epoch, self.spec.epochs),
+            mixing=mixing,
         )
 
     def state_dict(self) -> dict[str, Any]:

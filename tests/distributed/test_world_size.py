@@ -28,10 +28,12 @@ def run_rank(
     rank: int, world_size: int, url: str, job: str, rendezvous: str, stop_after: int | None, resume: bool
 ) -> None:
     """One rank of a run, as Ray Train would start it; with `stop_after` it dies once that many epochs are kept."""
+    from dale import partition
     from workers import loop
     from workers.run import Run
 
     torch.set_num_threads(1)
+    partition.GAP_OF_CLEAN, partition.GAP_OF_NOISY = -1.0, 0.0  # so few epochs do not open the gate by themselves
     if world_size > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
     store = open_store(url)
@@ -103,28 +105,32 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     metadata = {tables.MASK_VALUES: json.dumps([0, 255])}
     store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(metadata)))
-    spec = JobSpec.model_validate(
-        {
-            "dataset_id": "ds-1",
-            "epochs": EPOCHS,
-            "batch_size": 7,  # neither the ranks nor the samples divide it: uneven and empty parts occur
-            "image_size": 32,
-            "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},
-            "method": {"name": "dale", "start": 0.3},
-        }
-    )
-    for job in ("one", "two", "three", "stopped"):
+    given = {
+        "dataset_id": "ds-1",
+        "epochs": EPOCHS,
+        "batch_size": 7,  # neither the ranks nor the samples divide it: uneven and empty parts occur
+        "image_size": 32,
+        "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},
+        "method": {"name": "dale", "start": 0.3, "mixing": 0.0},
+    }
+    # Samples mix within a rank: the pairs are those of one rank where twice the ranks divide the batch.
+    mixed = {**given, "batch_size": 8, "method": {"name": "dale", "start": 0.3, "mixing": 1.0}}
+    for job in ("one", "two", "three", "stopped", "mixed-one", "mixed-two", "mixed-four"):
+        spec = JobSpec.model_validate(mixed if job.startswith("mixed") else given)
         store.put(keys.request(job), TrainRequest(job_id=job, spec=spec).model_dump_json().encode())
     run(root, "one", 1)
     return root
 
 
-@pytest.mark.parametrize(("job", "world_size"), [("two", 2), ("three", 3)])
+@pytest.mark.parametrize(("job", "world_size"), [("two", 2), ("three", 3), ("mixed-two", 2), ("mixed-four", 4)])
 def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, world_size: int) -> None:
+    reference = "mixed-one" if job.startswith("mixed") else "one"
     run(root, job, world_size)
     store = open_store(f"file://{root}/store")
+    if not store.exists(keys.result_manifest(reference)):
+        run(root, reference, 1)
     for epoch in range(EPOCHS):
-        alone, together = confidences(store, "one", epoch), confidences(store, job, epoch)
+        alone, together = confidences(store, reference, epoch), confidences(store, job, epoch)
         assert alone["ordinal"].to_pylist() == together["ordinal"].to_pylist() == list(range(30))
         for column in ("confidence", "score", "dice", "expected_dice"):
             np.testing.assert_allclose(together[column].to_numpy(), alone[column].to_numpy(), atol=1e-4, err_msg=column)

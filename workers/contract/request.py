@@ -47,6 +47,9 @@ class DaleMethod(Model):
     refinement: Literal["sample", "pixel"] = Field(
         default="sample", description="whether doubt falls on a sample's every pixel or where the teacher disagrees"
     )
+    mixing: float = Field(
+        default=0.5, ge=0, le=1, description="share of the pairs of samples that exchange a box of image and label"
+    )
     stability: float = Field(default=0.0, ge=0, le=100, description="weight of the agreement over scales; 0 = off")
     alignment: Literal["none", "mmd", "adversarial", "wasserstein"] = Field(
         default="none", description="how features of doubted samples are drawn to those of believed ones"

@@ -41,6 +41,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test", type=Path, help="test on another folder")
     parser.add_argument("--select", action="store_true", help="measure on images of the training pool, not on the test")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--compile", action="store_true", help="networks run compiled (torch.compile): faster, same sums"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file; what it already holds is not run again")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="also write the table and the plots there")
     return parser.parse_args(arguments)
@@ -77,7 +80,17 @@ def case_of(options: argparse.Namespace, pool: data.Pool, test: data.Pool | None
         seed=seed,
     )
     corrupted = sum(record.kind != CLEAN for record in records) / max(len(records), 1)
-    return Case(spec, parts.train, labels, records, validation, parts.test, torch.device(options.device), corrupted)
+    return Case(
+        spec,
+        parts.train,
+        labels,
+        records,
+        validation,
+        parts.test,
+        torch.device(options.device),
+        corrupted,
+        compiled=options.compile,
+    )
 
 
 def take_up(case: Case, results: report.Results, setting: dict[str, object]) -> None:

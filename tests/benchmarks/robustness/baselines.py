@@ -36,8 +36,10 @@ class Robust(Learner):
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._logits = output
 
-    def objective(self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, epoch: int) -> dale.Step:
-        step = super().objective(images, labels, confidence, views, epoch)
+    def objective(
+        self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, mixing: dale.Mixing, epoch: int
+    ) -> dale.Step:
+        step = super().objective(images, labels, confidence, views, mixing, epoch)
         target = dale.warp(labels, views)
         p = torch.softmax(self._logits, 1)
         of_label = (p * target).sum(1).clamp_min(1e-7)

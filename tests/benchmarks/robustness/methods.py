@@ -42,6 +42,7 @@ class Case:
         ratio: share of corrupted labels.
         hints: what the method is told of the labels.
         scores: the rankings so far, by method.
+        compiled: whether networks run compiled: the same computation, faster once it has been compiled.
     """
 
     spec: JobSpec
@@ -56,6 +57,7 @@ class Case:
     plain_seconds: float = 0.0
     hints: dale.Hints | None = None
     scores: dict[str, list[float]] = field(default_factory=dict)
+    compiled: bool = False
 
     @property
     def corrupted(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -64,7 +66,7 @@ class Case:
     def begin(self, method: DaleMethod | PlainMethod, kind: type[Learner] = Learner) -> Training:
         """A training with the labels that are given."""
         spec = self.spec.model_copy(update={"method": method})
-        training = begin(spec, self.train.images, self.labels, self.train.classes, self.device, kind)
+        training = begin(spec, self.train.images, self.labels, self.train.classes, self.device, kind, self.compiled)
         training.state = dale.ConfidenceState(len(self.train), hints=self.hints)
         return training
 
@@ -75,7 +77,7 @@ class Case:
         if method.alignment != "none":  # the aligner is part of the learner from the first step on
             training.run(start, watch)
             return training
-        shared = {"start", "momentum", "ema_decay"}
+        shared = {"start", "ramp", "momentum", "ema_decay"}
         key = str(method.model_dump(include=shared))
         if key not in self._first_half:
             training.run(start, watch)
@@ -146,7 +148,11 @@ def cells_of(case: Case, method: str) -> Iterator[Cell]:
 
 
 def _plain(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
-    """Plain training, its moving average, that stopped early, and the rankings of others that need no more."""
+    """Plain training, its moving average, that stopped early, and the rankings of others that need no more.
+
+    It shares its first part with DALE, where the teacher is heard before the confidences act. Of that, its trajectory
+    keeps a share of momentum to the power of the epochs that follow (3e-4 after 24 epochs at the default).
+    """
     watch = Watch(case)
     training = case.branch(DaleMethod(), watch)
     training.learner.config = replace(training.learner.config, start=1.0)  # from here on: plain
@@ -200,7 +206,13 @@ def _dale_trusted(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
 
 
 def _consistency(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
-    return _dale(case, {"consistency": "1", **overrides}, "consistency", "believed")
+    """Every label is believed, and views agree: what consistency alone does."""
+    return _dale(case, {"consistency": "1", "mixing": "0", **overrides}, "consistency", "believed")
+
+
+def _believed(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
+    """All that DALE does, but every label is believed: what the confidences do is the difference to it."""
+    return _dale(case, overrides, "believed", "believed")
 
 
 def _oracle(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
@@ -291,6 +303,7 @@ def _cleanlab_4fold(case: Case, overrides: dict[str, str]) -> Iterator[Cell]:
 METHODS: dict[str, Callable[[Case, dict[str, str]], Iterator[Cell]]] = {
     "plain": _plain,
     "consistency": _consistency,
+    "believed": _believed,
     "dale": _dale,
     "dale_annotators": _dale_annotators,
     "dale_trusted": _dale_trusted,

@@ -74,12 +74,21 @@ class Training:
 
 
 def begin(
-    spec: JobSpec, images: Tensor, labels: Tensor, classes: int, device: torch.device, kind: type[Learner] = Learner
+    spec: JobSpec,
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    device: torch.device,
+    kind: type[Learner] = Learner,
+    compiled: bool = False,
 ) -> Training:
     """A training before its first step, exactly as a job with this spec begins."""
     samples = InMemory(images, labels)
     plan = Plan(len(images), spec.batch_size, spec.seed, 0, 1)
     learner = kind(spec, statistics_of(samples, len(images), classes), plan.steps * spec.epochs, device)
+    if compiled:
+        for module in (learner.module, learner.teacher.module):
+            module.to(memory_format=torch.channels_last).compile()
     return Training(learner, dale.ConfidenceState(len(images)), samples, plan)
 
 

@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from dale import partition
 from dale.synthetic import write_samples
 from tests.benchmarks.robustness import __main__ as benchmark
 from tests.benchmarks.robustness import data, methods, training
@@ -24,7 +25,17 @@ EPOCHS = 6
 START = math.ceil(DaleMethod().start * EPOCHS)  # the first epoch in which confidences act
 NOISE, STYLE = "missed,displace", "style:dilate"
 BESIDE_PLAIN = ["plain", "plain_ema", "early_stopping", "cleanlab_in_sample", "mean_loss"]
-OTHERS = ["dale", "oracle", "consistency", "clean_labels", "co_teaching", "robust_loss", "adele", "cleanlab_4fold"]
+OTHERS = [
+    "dale",
+    "oracle",
+    "consistency",
+    "believed",
+    "clean_labels",
+    "co_teaching",
+    "robust_loss",
+    "adele",
+    "cleanlab_4fold",
+]
 ONLY_RANKS = {"cleanlab_in_sample", "mean_loss", "cleanlab_4fold"}
 MEASURED = ("dice", "dice_samples", "auroc", "average_precision", "precision_first_tenth", "kinds", "cost", "seconds")
 
@@ -39,6 +50,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setitem(network.DEFAULTS, "UNet", {"channels": [4, 8, 16], "strides": [2, 2]})
         patch.setattr(methods, "EVERY", 1)
         patch.setattr(methods, "TRUSTED", 0.3)
+        # So few epochs teach too little for the gate to open by itself.
+        patch.setattr(partition, "GAP_OF_CLEAN", -1.0)
+        patch.setattr(partition, "GAP_OF_NOISY", 0.0)
         patch.setitem(data.load.__kwdefaults__, "cache", folder.parent / "cache")
         patch.setenv("OMP_NUM_THREADS", "1")
         yield folder
@@ -250,7 +264,6 @@ def test_plain_after_the_shared_half_is_plain_training_whatever_the_confidences(
     unshared.run(EPOCHS)
     test_dice = training.dice_on(unshared, unshared.learner.module, case.test)
     for cell in (spoilt["plain"], cells["plain"]):
-        assert cell["scores"] == [round(score, 5) for score in unshared.state.score().tolist()]
         np.testing.assert_allclose(cell["dice_samples"], test_dice, atol=1e-4)
 
 

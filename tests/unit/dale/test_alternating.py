@@ -64,12 +64,14 @@ def test_a_believed_label_is_learned_and_a_doubted_one_gives_way_to_the_teacher(
     torch.testing.assert_close(step.loss, dale.segmentation_loss(network(images), target))
 
 
-def test_before_the_start_it_is_plain_training_and_the_teacher_is_not_asked(parts) -> None:
+def test_before_it_is_listened_to_the_teacher_is_not_asked(parts) -> None:
     """The loss on the labels in the student's view, whatever the confidences and the ingredients."""
     network, teacher, images, labels = parts
     everything = dale.DaleConfig(consistency=5.0, stability=5.0, alignment="mmd")
     student = Answering(dale.Answer(network(images)))
-    step = dale.network_step(student, teacher, images, labels, torch.zeros(3), VIEWS, strength=0.0, config=everything)
+    step = dale.network_step(
+        student, teacher, images, labels, torch.zeros(3), VIEWS, strength=0.0, config=everything, listen=False
+    )
     warped = dale.warp(labels, VIEWS)
     logits = network.logits.expand(3, -1, -1, -1)
     cross_entropy = F.cross_entropy(logits, warped, reduction="none").mean((1, 2))
@@ -87,20 +89,35 @@ def test_the_teacher_sees_the_image_and_the_student_a_view_of_it(parts) -> None:
     assert not torch.allclose(VIEWS.image(images), images)
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_evidence_is_the_students_own_prediction_in_its_view(parts, strength: float) -> None:
+def evidence_of(prediction: Tensor, labels: Tensor) -> Tensor:
+    columns = [
+        dale.doubt(prediction, labels),
+        dale.soft_dice(prediction, labels),
+        dale.expected_dice(prediction),
+        dale.size_excess(prediction, labels),
+    ]
+    return torch.stack(columns, 1)
+
+
+def test_the_evidence_is_first_what_the_student_says_in_its_view(parts) -> None:
     network, teacher, images, labels = parts
-    step = dale.network_step(
-        student_of(network), teacher, images, labels, torch.zeros(3), VIEWS, strength=strength, config=ALONE
-    )
-    seen, given = torch.softmax(network(images), 1), dale.warp(labels, VIEWS)
-    assert step.evidence.shape == (3, 4)
+    arguments = student_of(network), teacher, images, labels, torch.zeros(3), VIEWS
+    step = dale.network_step(*arguments, strength=0.0, config=ALONE, listen=False)
     assert not step.evidence.requires_grad
-    doubt, dice, expected_dice, excess = step.evidence.unbind(1)
-    torch.testing.assert_close(doubt, dale.doubt(seen, given))
-    torch.testing.assert_close(dice, dale.soft_dice(seen, given))
-    torch.testing.assert_close(expected_dice, dale.expected_dice(seen))
-    torch.testing.assert_close(excess, dale.size_excess(seen, given))
+    torch.testing.assert_close(
+        step.evidence, evidence_of(torch.softmax(network(images), 1), dale.warp(labels, VIEWS)).detach()
+    )
+
+
+@pytest.mark.parametrize(("strength", "listen"), [(0.0, True), (1.0, True), (1.0, False)])
+def test_later_it_is_what_the_teacher_says_of_the_untouched_image(parts, strength: float, listen: bool) -> None:
+    """Mixing does not touch it."""
+    network, teacher, images, labels = parts
+    mixing = dale.draw_mixing(torch.arange(3), 0, 0, (8, 8), share=1.0)
+    assert mixing.box.any()
+    arguments = student_of(network), teacher, images, labels, torch.zeros(3), VIEWS
+    step = dale.network_step(*arguments, strength=strength, config=ALONE, listen=listen, mixing=mixing)
+    torch.testing.assert_close(step.evidence, evidence_of(torch.softmax(teacher(images), 1), labels).detach())
 
 
 def test_every_ingredient_adds_its_weight_times_the_strength(parts) -> None:
@@ -122,7 +139,47 @@ def test_every_ingredient_adds_its_weight_times_the_strength(parts) -> None:
     extra = 2.0 * between_views + 3.0 * (1 - trust) * between_scales + 0.5 * 0.7
     torch.testing.assert_close(step.loss, dale.segmentation_loss(logits, target) + strength * extra)
     torch.testing.assert_close(student.told[0], target)
-    torch.testing.assert_close(student.told[1], trust)
+    torch.testing.assert_close(student.told[1], trust[:, None, None, None].expand(-1, 1, 8, 8))
+
+
+class PixelByPixel(nn.Module):
+    """Answers at each pixel with a function of that pixel of the image; keeps what it was shown and told."""
+
+    def forward(self, images: Tensor, target: Tensor | None = None, clear: Tensor | None = None) -> dale.Answer:
+        self.shown, self.told = images, (target, clear)
+        return dale.Answer(torch.stack([images[:, 0], images[:, 1] - images[:, 2]], 1))
+
+
+def test_mixed_samples_are_learned_with_the_labels_of_the_pixels(parts) -> None:
+    """Image, target and the teacher's guide of every pixel come from one and the same sample."""
+    strength = 0.6
+    _, teacher, images, labels = parts
+    confidence = torch.tensor([1.0, 0.2, 0.6])
+    mixing = dale.draw_mixing(torch.tensor([4, 7, 2]), 3, 1, (8, 8), share=1.0)
+    student = PixelByPixel()
+    config = dale.DaleConfig(consistency=2.0)
+    arguments = student, teacher, images, labels, confidence, VIEWS
+    step = dale.network_step(*arguments, strength=strength, config=config, listen=False, mixing=mixing)
+
+    trust, guess = 1 - strength * (1 - confidence), torch.softmax(teacher(images), 1)
+    target = dale.warp(trust[:, None, None, None] * labels + (1 - trust)[:, None, None, None] * guess, VIEWS)
+    fields = torch.cat([VIEWS.image(images), target, dale.warp(guess, VIEWS)], 1)
+    before = fields.clone()
+    for row, other in ((0, 1), (1, 0)):  # the third has no partner
+        fields[row] = torch.where(mixing.box[row], before[other], before[row])
+    torch.testing.assert_close(student.shown, fields[:, :3])
+    logits = student(student.shown).logits
+    between_views = (torch.softmax(logits, 1) - fields[:, 5:7]).square().mean((1, 2, 3))
+    expected = dale.segmentation_loss(logits, fields[:, 3:5]) + strength * 2.0 * between_views
+    torch.testing.assert_close(step.loss, expected)
+
+
+def test_nothing_is_mixed_before_the_confidences_act(parts) -> None:
+    _, teacher, images, labels = parts
+    mixing = dale.draw_mixing(torch.arange(3), 0, 0, (8, 8), share=1.0)
+    student = PixelByPixel()
+    dale.network_step(student, teacher, images, labels, BELIEVED, VIEWS, strength=0.0, config=ALONE, mixing=mixing)
+    assert torch.equal(student.shown, VIEWS.image(images))
 
 
 def test_the_teacher_gets_no_gradient(parts) -> None:
@@ -135,6 +192,12 @@ def test_the_teacher_gets_no_gradient(parts) -> None:
     step.loss.sum().backward()
     assert all(parameter.grad is not None for parameter in student.parameters())
     assert next(teacher.parameters()).grad is None
+
+
+def test_the_teacher_is_heard_from_one_ramp_before_the_start() -> None:
+    config = dale.DaleConfig(start=0.5, ramp=0.2)
+    assert [dale.listening(config, epoch, 20) for epoch in range(20)] == [False] * 6 + [True] * 14
+    assert not any(dale.listening(dale.DaleConfig(start=1.0), epoch, 20) for epoch in range(20))
 
 
 def test_strength_waits_then_grows_to_one() -> None:

@@ -25,13 +25,13 @@ def drawn(shape: tuple[int, ...], classes: int, sharpness: float = 2.0) -> tuple
 
 
 def by_definition(probabilities: Tensor, label: Tensor) -> list[float]:
-    """Pixel by pixel and sample by sample: what the best class has more than the label's, over both areas."""
+    """Pixel by pixel and sample by sample: the square of what the best class has more than the label's, over areas."""
     doubts = []
     for p, y in zip(probabilities.double().numpy(), label.numpy().argmax(1), strict=True):
         disagreement = predicted = given = 0.0
         for place in np.ndindex(*y.shape):
             here = p[:, *place]
-            disagreement += here.max() - here[y[place]]
+            disagreement += (here.max() - here[y[place]]) ** 2
             predicted += here[1:].sum()
             given += y[place] != 0
         doubts.append(disagreement / (predicted + given + SMOOTH * y.size))

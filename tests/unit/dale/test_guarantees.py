@@ -23,7 +23,6 @@ from torch.distributions import Bernoulli, kl_divergence
 
 import dale
 from dale.joint import gradient_confidence, joint_objective, robust_loss
-from dale.objective import SMOOTH
 
 Array = NDArray[np.float64]
 
@@ -353,19 +352,17 @@ def test_with_mixed_targets_the_best_confidence_weighs_label_against_teacher() -
 
 
 def test_doubt_weighs_the_label_against_the_networks_best_guess() -> None:
-    """For l the sum of 1 - p_t over the pixels: doubt is l(label) - l(guess), over the area, and no target beats it."""
+    """With l the disbelief 1 - p_t in a target: the doubt about a pixel is l(label) - l(guess); no target beats it."""
     _, label, network = masks()
     guess = F.one_hot(network.argmax(1), 3).movedim(-1, 1).double()
 
-    def loss(target: Tensor) -> Tensor:
-        return F.l1_loss(network, target, reduction="none").flatten(1).sum(1) / 2  # of one-hot targets: 1 - p_t
+    def disbelief(target: Tensor) -> Tensor:
+        return F.l1_loss(network, target, reduction="none").sum(1) / 2  # of one-hot targets: 1 - p_t
 
-    torch.testing.assert_close(loss(label), (1 - (network * label).sum(1)).flatten(1).sum(1))
-    pixels = 6 * 5
-    area = 2 * pixels - network[:, 0].flatten(1).sum(1) - label[:, 0].flatten(1).sum(1) + SMOOTH * pixels
-    found = dale.doubt(network, label).double()
-    torch.testing.assert_close(found, (loss(label) - loss(guess)) / area, rtol=1e-5, atol=1e-6)
-    assert found.min() > 0.1
+    torch.testing.assert_close(disbelief(label), 1 - (network * label).sum(1))
+    found = dale.doubt_map(network, label).double()
+    torch.testing.assert_close(found, disbelief(label) - disbelief(guess), rtol=1e-5, atol=1e-6)
+    assert found.max() > 0.1
     assert (dale.doubt(network, guess) == 0).all()
 
 

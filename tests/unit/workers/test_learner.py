@@ -1,6 +1,7 @@
 """The learner: what a job's words do to its network, its views, its precision and its loss."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +98,7 @@ def test_every_hyperparameter_of_a_job_reaches_the_method() -> None:
         "consistency": 6.0,
         "ema_decay": 0.7,
         "refinement": "sample",
+        "mixing": 0.9,
         "stability": 8.0,
         "alignment": "mmd",
         "alignment_weight": 9.0,
@@ -112,13 +114,32 @@ def test_the_views_are_those_of_the_job(augmentation: str, monkeypatch: pytest.M
     seen: list[dale.Views] = []
     objective = learner.objective
 
-    def spy(images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, epoch: int) -> dale.Step:
-        seen.append(views)
-        return objective(images, labels, confidence, views, epoch)
+    def spy(*arguments: Any) -> dale.Step:
+        seen.append(arguments[3])
+        return objective(*arguments)
 
     monkeypatch.setattr(learner, "objective", spy)
     step(learner, 1)
     assert torch.equal(seen[0].affine, dale.random_views(torch.arange(6), 1, 7, augmentation=augmentation).affine)
+
+
+def test_a_smaller_step_than_the_first_of_its_epoch_does_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would pair differently on another number of ranks; nor does a rank that only stands in."""
+    learner = learner_of(method={"name": "dale", "mixing": 1.0})
+    mixed: list[bool] = []
+    objective = learner.objective
+
+    def spy(*arguments: Any) -> dale.Step:
+        mixed.append(bool(arguments[4].box.any()))
+        return objective(*arguments)
+
+    monkeypatch.setattr(learner, "objective", spy)
+    images, labels = Discs().batch(torch.arange(6))
+    learner.begin_epoch(0)
+    for size, weight in ((6, 1 / 6), (6, 1 / 6), (4, 1 / 4), (2, 0.0)):
+        rows = torch.arange(size)
+        learner.step(images[:size], labels[:size], rows, torch.full((size,), weight), torch.ones(size), 0)
+    assert mixed == [True, True, False, False]
 
 
 @pytest.mark.parametrize("network", [UNET, DEEP], ids=["UNet", "several outputs"])
