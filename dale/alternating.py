@@ -79,6 +79,16 @@ def listening(config: DaleConfig, epoch: int, epochs: int) -> bool:
     return config.start < 1 and epoch >= (config.start - config.ramp) * epochs
 
 
+def mixing_share(config: DaleConfig, epoch: int, epochs: int) -> float:
+    """Share of the pairs that mix in an epoch: none before the confidences act, nor before images have grown familiar.
+
+    Args:
+        epoch: counted from 0.
+        epochs: of the whole training.
+    """
+    return config.mixing if strength(config, epoch, epochs) > 0 and epoch >= config.mix_after else 0.0
+
+
 def network_step(
     student: nn.Module,
     teacher: nn.Module,

@@ -13,6 +13,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "consistency": (0, 100),
     "ema_decay": (0, 0.999999),
     "mixing": (0, 1),
+    "mix_after": (0, 1_000_000),
     "stability": (0, 100),
     "alignment_weight": (0, 100),
 }
@@ -34,6 +35,8 @@ class DaleConfig:
         ema_decay: decay of the teacher's exponential moving average, per step, in [0, 1).
         refinement: how the teacher's prediction replaces a doubted label, one of `REFINEMENTS`.
         mixing: share of the pairs of samples that exchange a box once the confidences act, in [0, 1].
+        mix_after: epochs that pass before samples mix, >= 0: so often may an image be met as it is before it could be
+            learned by heart. In shorter trainings mixing only costs time to learn.
         stability: weight of the agreement between full and half resolution, >= 0; 0 = off, since what it buys has not
             been measured and a step costs more.
         alignment: how the features of doubted samples are drawn to those of believed ones, one of `ALIGNMENTS`; off,
@@ -53,6 +56,7 @@ class DaleConfig:
     ema_decay: float = 0.99
     refinement: str = "sample"
     mixing: float = 0.5
+    mix_after: int = 50
     stability: float = 0.0
     alignment: str = "none"
     alignment_weight: float = 0.1

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dale.alternating import confidence_step, listening, network_step, strength
+from dale.alternating import confidence_step, listening, mixing_share, network_step, strength
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
 from dale.head import initialise_head
@@ -144,7 +144,7 @@ class Dale(nn.Module):
         views = random_views(ordinals, self.epoch, self.seed, images.ndim - 2, self.augmentation).to(device)
         # As in a job, a batch smaller than the first of its epoch does not mix.
         whole = not self._evidence or len(ordinals) == len(self._evidence[0][0])
-        share = self.config.mixing if whole else 0.0
+        share = mixing_share(self.config, self.epoch, self.epochs) if whole else 0.0
         step = network_step(
             self.student,
             self.teacher,

@@ -106,7 +106,7 @@ class Learner:
         # The last, smaller step of an epoch does not mix: its rows would pair differently on another number of ranks.
         weight = float(weights.max())  # 1 / size of the global batch
         self._whole = self._whole or weight
-        share = self.config.mixing if weight == self._whole else 0.0
+        share = dale.mixing_share(self.config, epoch, self.spec.epochs) if weight == self._whole else 0.0
         mixing = dale.draw_mixing(ordinals, epoch, self.spec.seed, inputs.shape[2:], share).to(device)
         step = self.objective(inputs, given, confidence.to(device), views, mixing, epoch)
         self.optimizer.zero_grad(set_to_none=True)

@@ -24,7 +24,7 @@ EPOCHS, SIZE, SAMPLES = 6, 32, 20
 COLUMNS = ("confidence", "score", "dice", "expected_dice")
 METHODS = {
     "dale": {"name": "dale", "start": 0.4},
-    "all-ingredients": {"name": "dale", "start": 0.4, "stability": 0.5, "alignment": "adversarial"},
+    "all-ingredients": {"name": "dale", "start": 0.4, "mix_after": 0, "stability": 0.5, "alignment": "adversarial"},
     "plain": {"name": "plain"},
 }
 

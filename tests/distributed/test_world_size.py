@@ -111,10 +111,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 7,  # neither the ranks nor the samples divide it: uneven and empty parts occur
         "image_size": 32,
         "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},
-        "method": {"name": "dale", "start": 0.3, "mixing": 0.0},
+        "method": {"name": "dale", "start": 0.3},
     }
     # Samples mix within a rank: the pairs are those of one rank where twice the ranks divide the batch.
-    mixed = {**given, "batch_size": 8, "method": {"name": "dale", "start": 0.3, "mixing": 1.0}}
+    mixed = {**given, "batch_size": 8, "method": {"name": "dale", "start": 0.3, "mixing": 1.0, "mix_after": 0}}
     for job in ("one", "two", "three", "stopped", "mixed-one", "mixed-two", "mixed-four"):
         spec = JobSpec.model_validate(mixed if job.startswith("mixed") else given)
         store.put(keys.request(job), TrainRequest(job_id=job, spec=spec).model_dump_json().encode())

@@ -50,6 +50,7 @@ class DaleMethod(Model):
     mixing: float = Field(
         default=0.5, ge=0, le=1, description="share of the pairs of samples that exchange a box of image and label"
     )
+    mix_after: int = Field(default=50, ge=0, le=1_000_000, description="epochs that pass before samples mix")
     stability: float = Field(default=0.0, ge=0, le=100, description="weight of the agreement over scales; 0 = off")
     alignment: Literal["none", "mmd", "adversarial", "wasserstein"] = Field(
         default="none", description="how features of doubted samples are drawn to those of believed ones"

@@ -200,6 +200,16 @@ def test_the_teacher_is_heard_from_one_ramp_before_the_start() -> None:
     assert not any(dale.listening(dale.DaleConfig(start=1.0), epoch, 20) for epoch in range(20))
 
 
+def test_samples_mix_when_the_confidences_act_and_images_are_familiar() -> None:
+    early, late = (
+        dale.DaleConfig(start=0.2, mixing=0.3, mix_after=10),
+        dale.DaleConfig(start=0.8, mixing=0.3, mix_after=10),
+    )
+    assert [dale.mixing_share(early, epoch, 20) for epoch in range(20)] == [0.0] * 10 + [0.3] * 10
+    assert [dale.mixing_share(late, epoch, 20) for epoch in range(20)] == [0.0] * 16 + [0.3] * 4
+    assert not any(dale.mixing_share(dale.DaleConfig(), epoch, 40) for epoch in range(40))  # a first look mixes nothing
+
+
 def test_strength_waits_then_grows_to_one() -> None:
     config = dale.DaleConfig(start=0.5, ramp=0.2)
     values = [dale.strength(config, epoch, 20) for epoch in range(20)]

@@ -94,7 +94,7 @@ def test_it_is_what_a_job_runs(options: dict[str, Any], hints: dale.Hints | None
     spec = JobSpec(
         dataset_id="d",
         network=NetworkSpec(name="UNet", arguments={"channels": [4, 8], "strides": [2], "num_res_units": 1}),
-        method=DaleMethod(start=0.2, ramp=0.2, **options),
+        method=DaleMethod(start=0.2, ramp=0.2, mix_after=4, **options),
         epochs=8,
         batch_size=4,
         image_size=16,
@@ -260,8 +260,7 @@ def method_for(batch: tuple[Tensor, Tensor], **options: Any) -> Dale:
 
 def test_what_is_not_met_keeps_its_trajectory_and_the_last_evidence_counts(batch: tuple[Tensor, Tensor]) -> None:
     images, labels = batch
-    unmixed = dale.DaleConfig(mixing=0.0)  # a sample in another one's box would be seen otherwise
-    twice, once = method_for(batch, config=unmixed), method_for(batch, config=unmixed)
+    twice, once = method_for(batch), method_for(batch)
     for method in (twice, once):
         method.loss(images, labels, torch.arange(4))
         method.end_epoch()
@@ -276,7 +275,7 @@ def test_what_is_not_met_keeps_its_trajectory_and_the_last_evidence_counts(batch
     assert torch.equal(once.score()[[0, 3]], before[[0, 3]])
     assert once.score()[1] != before[1]
     assert once.state.epochs_seen.tolist() == [1, 2, 2, 1, 0, 0]
-    other = method_for(batch, config=unmixed)
+    other = method_for(batch)
     other.loss(images, labels, torch.arange(4))
     other.end_epoch()
     other.loss(images[[1, 2]], labels[[1, 2]], torch.tensor([1, 2]))

@@ -99,6 +99,7 @@ def test_every_hyperparameter_of_a_job_reaches_the_method() -> None:
         "ema_decay": 0.7,
         "refinement": "sample",
         "mixing": 0.9,
+        "mix_after": 3,
         "stability": 8.0,
         "alignment": "mmd",
         "alignment_weight": 9.0,
@@ -125,7 +126,7 @@ def test_the_views_are_those_of_the_job(augmentation: str, monkeypatch: pytest.M
 
 def test_a_smaller_step_than_the_first_of_its_epoch_does_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows would pair differently on another number of ranks; nor does a rank that only stands in."""
-    learner = learner_of(method={"name": "dale", "mixing": 1.0})
+    learner = learner_of(method={"name": "dale", "start": 0, "mixing": 1.0, "mix_after": 0})
     mixed: list[bool] = []
     objective = learner.objective
 
