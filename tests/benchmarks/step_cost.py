@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wasserstein": {"alignment": "wasserstein"},
     "stability": {"stability": 1.0},
     "no consistency": {"consistency": 0.0},
+    "no mixing": {"mixing": 0.0},
 }
 
 
@@ -52,7 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def stepper(name: str, options: argparse.Namespace) -> Callable[[], None]:
     """A function that takes one step of a job with this method, always on the same batch."""
     # Confidences that act at full strength from the first epoch on.
-    method = PlainMethod() if name == PLAIN else DaleMethod(start=0.0, ramp=0.0, **VARIANTS[name])
+    method = PlainMethod() if name == PLAIN else DaleMethod(start=0.0, ramp=0.0, mix_after=0, **VARIANTS[name])
     spec = JobSpec(
         dataset_id="step-cost",
         network=NetworkSpec(name=options.network),
