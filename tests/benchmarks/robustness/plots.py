@@ -157,7 +157,7 @@ def _points(x: Iterable[float], y: Iterable[float]) -> str:
 
 def _axes(panel: ET.Element, title: str, across: tuple[float, float], up: tuple[float, float]) -> ET.Element:
     """Title, grid and numbers; returns the group that is cut at the panel's edges."""
-    write_text(panel, 0, -TOP / 2, title, weight="600")
+    write_text(panel, 8 - LEFT, -TOP / 2, title, weight="600")
     for value in ticks(*up):
         y = HEIGHT * (up[1] - value) / (up[1] - up[0])
         tag(panel, "line", x1=0, y1=y, x2=WIDTH, y2=y, stroke=FAINT)
