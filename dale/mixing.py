@@ -54,10 +54,10 @@ def draw_mixing(ordinals: Tensor, epoch: int, seed: int, spatial: Sequence[int],
     count, half = len(ordinals), len(ordinals) // 2
     partner = torch.arange(count)
     box = torch.zeros(count, 1, *spatial, dtype=torch.bool)
-    for i in range(half):
+    for i in range(half if share > 0 else 0):
         j = i + half
         first, second = sorted((int(ordinals[i]), int(ordinals[j])))
-        # A counter-based generator, as in `random_views`; the third word keeps the streams apart.
+        # A counter-based generator, as in `random_views`; the second word keeps the streams apart.
         rng = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 1 + second, 0, first]))
         if rng.random() >= share:
             continue
