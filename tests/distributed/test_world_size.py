@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +57,10 @@ def run_rank(
         loop.train(run, keep, resume=first if resume else None)
     except Interrupted:
         pass
-    finally:
-        if world_size > 1:
-            dist.destroy_process_group()
+    # Not through the interpreter's end: DDP keeps the group's threads, and one that then still frees a tensor of the
+    # last collective aborts the process (pytorch/pytorch#179291).
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def run(root: Path, job: str, world_size: int, stop_after: int | None = None, resume: bool = False) -> None:
