@@ -47,16 +47,23 @@ class FeatureTap:
         """Features of the last forward pass, (B, K, *spatial), with their graph.
 
         Raises:
-            RuntimeError: the layer has not run since the tap was set.
+            RuntimeError: the layer has not run since the tap was set or emptied.
         """
         if self._features is None:
-            raise RuntimeError("the tapped layer has not run yet; call the network first")
+            raise RuntimeError(
+                "the tapped layer has not run; call the network first, and if it is compiled, set "
+                "torch._dynamo.config.skip_nnmodule_hook_guards = False, or its code may leave the tap out"
+            )
         return self._features
+
+    def empty(self) -> None:
+        """Forget the features, so that those of an earlier forward pass cannot be taken for those of the next."""
+        self._features = None
 
     def close(self) -> None:
         """Remove the hook and forget the features. A second call does nothing."""
         self._hook.remove()
-        self._features = None
+        self.empty()
 
     def _catch_input(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
         self._keep(module, inputs[0])

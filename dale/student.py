@@ -60,6 +60,8 @@ class Student(nn.Module):
             target: (B, C, *spatial), what is learned; None before the confidences act, when no ingredient is at work.
             clear: (B, 1, *spatial), in [0, 1], how far the label of each pixel is believed; comes with `target`.
         """
+        if self.tap is not None:
+            self.tap.empty()
         logits = self.network(images).float()
         if target is None or clear is None:
             return Answer(logits)

@@ -87,6 +87,8 @@ def begin(
     plan = Plan(len(images), spec.batch_size, spec.seed, 0, 1)
     learner = kind(spec, statistics_of(samples, len(images), classes), plan.steps * spec.epochs, device)
     if compiled:
+        # Else code that was compiled for an untapped network of the same class serves a tapped one, without its tap.
+        torch._dynamo.config.skip_nnmodule_hook_guards = False
         for module in (learner.module, learner.teacher.module):
             module.to(memory_format=torch.channels_last).compile()
     return Training(learner, dale.ConfidenceState(len(images)), samples, plan)

@@ -80,7 +80,7 @@ def test_a_closed_tap_catches_nothing() -> None:
         network(torch.rand(1, 3, 8, 8))
         tap.close()
         network(torch.rand(1, 3, 8, 8))
-        with pytest.raises(RuntimeError, match="has not run yet"):
+        with pytest.raises(RuntimeError, match="has not run"):
             _ = tap.features
         tap.close()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())

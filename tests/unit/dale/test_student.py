@@ -127,3 +127,13 @@ def test_building_it_leaves_the_network_as_it_was() -> None:
     dale.Student(network, dale.DaleConfig(alignment="mmd"), torch.ones(1, 1, 8, 8), CLASSES)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@NETWORKS
+def test_features_of_an_earlier_batch_are_never_aligned(make, size, head) -> None:
+    network, student = built(make, size, alignment="mmd")
+    student(*batch(size))
+    assert student.tap is not None
+    student.tap._hook.remove()  # as a compiled network may leave it out
+    with pytest.raises(RuntimeError, match="has not run"):
+        student(*batch(size))
