@@ -1,5 +1,6 @@
 """Two workers compute what one computes; an interrupted run ends as an undisturbed one. Real processes, real gloo."""
 
+import contextlib
 import io
 import json
 import os
@@ -53,10 +54,8 @@ def run_rank(
 
     loop.CHECKPOINT_SECONDS = 0.0
     run = Run(request, 1, store, rank, world_size, torch.device("cpu"))
-    try:
+    with contextlib.suppress(Interrupted):
         loop.train(run, keep, resume=first if resume else None)
-    except Interrupted:
-        pass
     # Not through the interpreter's end: DDP keeps the group's threads, and one that then still frees a tensor of the
     # last collective aborts the process (pytorch/pytorch#179291).
     sys.stdout.flush()

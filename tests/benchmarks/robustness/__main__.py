@@ -154,6 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
         (options.report / "table.md").write_text(report.markdown(results), encoding="utf-8")
         plots.plot_curves(results, options.report / "curves.svg")
         plots.plot_bars(results, options.report / "gains.svg")
+        if any(cell["method"].startswith("reviewed:") for cell in results.cells):
+            plots.plot_review(results, options.report / "review.svg")
     return 0
 
 

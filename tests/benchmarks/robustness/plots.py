@@ -1,4 +1,4 @@
-"""Plots of a results file as SVG, drawn by hand: Dice over epochs, and the gain of each method over plain training.
+"""Plots of a results file as SVG, drawn by hand: Dice over epochs, over labels reviewed, and gains over plain training.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart; every line and bar bears its name.
 """
@@ -124,7 +124,7 @@ def plot_curves(results: Results, out: Path) -> None:
         # The steep first epochs would squeeze the rest: the axis begins where nine tenths of the points lie above.
         low, high = max(0.0, float(np.quantile(values, 0.1)) - 0.02), float(values.max()) + 0.01
         first, last = float(epochs.min()), max(float(epochs.max()), float(epochs.min()) + 1)
-        inside = _axes(panel, title, (first, last), (low, high))
+        inside = _axes(panel, title, (first, last), (low, high), "epoch (lines: mean over seeds, bands: their range)")
         ends = {}
         for method, (at, dice) in lines.items():
             x = (at - first) / (last - first) * WIDTH
@@ -155,7 +155,14 @@ def _points(x: Iterable[float], y: Iterable[float]) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-def _axes(panel: ET.Element, title: str, across: tuple[float, float], up: tuple[float, float]) -> ET.Element:
+def _axes(
+    panel: ET.Element,
+    title: str,
+    across: tuple[float, float],
+    up: tuple[float, float],
+    foot: str,
+    side: str = "test Dice",
+) -> ET.Element:
     """Title, grid and numbers; returns the group that is cut at the panel's edges."""
     write_text(panel, 8 - LEFT, -TOP / 2, title, weight="600")
     for value in ticks(*up):
@@ -165,8 +172,8 @@ def _axes(panel: ET.Element, title: str, across: tuple[float, float], up: tuple[
     for value in ticks(*across):
         x = WIDTH * (value - across[0]) / (across[1] - across[0])
         write_text(panel, x, HEIGHT + 12, f"{value:g}", anchor="middle")
-    write_text(panel, WIDTH / 2, HEIGHT + 28, "epoch (lines: mean over seeds, bands: their range)", anchor="middle")
-    write_text(panel, 0, -8, "test Dice", anchor="end")
+    write_text(panel, WIDTH / 2, HEIGHT + 28, foot, anchor="middle")
+    write_text(panel, -6 if len(side) < 12 else 8 - LEFT, -8, side, anchor="end" if len(side) < 12 else "start")
     return tag(panel, "svg", width=WIDTH, height=HEIGHT, overflow="hidden")
 
 
@@ -211,6 +218,47 @@ def plot_bars(results: Results, out: Path) -> None:
             write_text(panel, WIDTH + 8, y, f"{gain:+.1f}" + (f" ± {error:.1f}" if error else ""))
         tag(panel, "line", x1=at(0), y1=0, x2=at(0), y2=foot, stroke=INK)
         write_text(panel, WIDTH / 2, foot + 28, "points of Dice over plain training, ± standard error", anchor="middle")
+    save(svg, out)
+
+
+def plot_review(results: Results, out: Path) -> None:
+    """Test Dice after a perfect reviewer put right the first labels of an order, a panel for each setting.
+
+    A line for each order, over the share of the labels looked at: the mean over seeds, and its standard error.
+
+    Raises:
+        ValueError: no cell has the method `reviewed:by=...,share=...`.
+    """
+    panels = []
+    for block in summarise(results):
+        lines: dict[str, list[tuple[float, float, float]]] = {}
+        for row in block.rows:
+            name, _, options = row.method.partition(":")
+            if name == "reviewed" and options and row.gain is not None:
+                given = dict(option.split("=", 1) for option in options.split(","))
+                point = (float(given["share"]) * 100, row.gain * 100, (row.gain_error or 0.0) * 100)
+                lines.setdefault(given["by"], [(0.0, 0.0, 0.0)]).append(point)
+        panels += [(block.title, {by: sorted(points) for by, points in lines.items()})] if lines else []
+    if not panels:
+        raise ValueError(f"no cell of {results.path} tells of a review")
+    svg, tall = canvas(LEFT + WIDTH + NAMES, (TOP + HEIGHT + BOTTOM) * len(panels)), TOP + HEIGHT + BOTTOM
+    for number, (title, lines) in enumerate(panels):
+        panel = tag(svg, "g", transform=f"translate({LEFT} {number * tall + TOP})")
+        points = [point for line in lines.values() for point in line]
+        most = max(share for share, _, _ in points) * 1.03
+        low = min(gain - error for _, gain, error in points) - 0.2
+        high = max(gain + error for _, gain, error in points) + 0.2
+        foot = "% of the labels looked at, and put right where wrong (bars: standard error over seeds)"
+        inside = _axes(panel, title, (0, most), (low, high), foot, "points of Dice over no review")
+        for colour, (by, line) in zip(COLOURS, sorted(lines.items(), key=lambda item: -item[1][-1][1]), strict=False):
+            x = [share / most * WIDTH for share, _, _ in line]
+            y, above, below = (
+                [HEIGHT * (high - gain - side * error) / (high - low) for _, gain, error in line] for side in (0, 1, -1)
+            )
+            tag(inside, "polyline", points=_points(x, y), fill="none", stroke=colour, stroke_width=2)
+            for at, upper, lower in zip(x[1:], above[1:], below[1:], strict=True):
+                tag(inside, "path", d=f"M{at:.1f} {upper:.1f}V{lower:.1f}", stroke=colour, fill="none")
+            write_text(panel, WIDTH + 8, y[-1], f"{by} {line[-1][1]:+.1f}", colour=colour)
     save(svg, out)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.benchmarks.robustness.plots import plot_bars, plot_curves, spread_out, ticks
+from tests.benchmarks.robustness.plots import plot_bars, plot_curves, plot_review, spread_out, ticks
 from tests.benchmarks.robustness.report import Cell, Results, bootstrap, markdown, summarise, table
 
 ROOT = Path(__file__).parents[3]
@@ -201,6 +201,25 @@ def test_plots_say_what_they_show(results: Results, tmp_path: Path) -> None:
         plot_curves(Results(tmp_path / "none.json"), tmp_path / "none.svg")
     with pytest.raises(ValueError, match="in common with plain"):
         plot_bars(Results(tmp_path / "none.json"), tmp_path / "none.svg")
+
+
+def test_the_reviewers_curve_ranks_the_orders(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.json")
+    gains = {"plain": 0.0, "chance,share=0.2": 0.01, "dale,share=0.1": 0.03, "dale,share=0.2": 0.05}
+    for name, gain in gains.items():
+        for seed, spread in ((0, -0.01), (1, 0.01)):
+            method = name if name == "plain" else f"reviewed:by={name}"
+            results.add(cell(method, seed, 0.6 + 5 * spread + gain * (1 + 10 * spread)))
+    plot_review(results, tmp_path / "review.svg")
+    words = [text.text for text in elements(tmp_path / "review.svg", "text")]
+    assert words[-2:] == ["dale +5.0", "chance +1.0"]
+    dale, chance = ([*line.get("points", "").split()] for line in elements(tmp_path / "review.svg", "polyline"))
+    (x0, y0), (x1, y1), (x2, y2) = ([float(part) for part in point.split(",")] for point in dale)
+    assert (x1 - x0) / (x2 - x0) == pytest.approx(0.5, abs=1e-3)
+    assert (y0 - y1) / (y0 - y2) == pytest.approx(3 / 5, abs=1e-2)
+    assert chance[0] == dale[0]
+    with pytest.raises(ValueError, match="tells of a review"):
+        plot_review(Results(tmp_path / "none.json"), tmp_path / "none.svg")
 
 
 def test_ticks_are_round_and_names_do_not_overlap() -> None:

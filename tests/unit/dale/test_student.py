@@ -131,7 +131,7 @@ def test_building_it_leaves_the_network_as_it_was() -> None:
 
 @NETWORKS
 def test_features_of_an_earlier_batch_are_never_aligned(make, size, head) -> None:
-    network, student = built(make, size, alignment="mmd")
+    _, student = built(make, size, alignment="mmd")
     student(*batch(size))
     assert student.tap is not None
     student.tap._hook.remove()  # as a compiled network may leave it out
