@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-real check format clean
+.PHONY: help setup demo test test-real bench check format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: $(STAMP)  ## every test that needs no further server
 
 test-real: $(STAMP)  ## the slower tests on real parts: PostgreSQL, S3, Ray, Chromium
 	$(BIN)/python -m pytest -m real
+
+bench: $(STAMP)  ## quick benchmarks against peers, into build/bench.json; ONLY=name runs one
+	$(BIN)/python -m tests.benchmarks.bench $(if $(ONLY),--only '$(ONLY)')
 
 check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

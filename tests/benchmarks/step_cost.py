@@ -24,6 +24,7 @@ from workers.data import Statistics
 from workers.learner import Learner
 
 TIME_LIMIT, MEMORY_LIMIT = 1.35, 1.3
+BATCH, SIZE = 8, 64
 WARM_UP = 3  # steps
 MEMORY_STEPS = 4
 PLAIN = "plain"
@@ -41,8 +42,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.step_cost", description=__doc__)
-    parser.add_argument("--size", type=int, default=64, help="edge of the images in pixels (default: 64)")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=SIZE, help="edge of the images in pixels (default: 64)")
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--network", default="UNet", help="a MONAI network (default: UNet)")
     parser.add_argument("--steps", type=int, default=40, help="pairs of steps for each variant (default: 40)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -50,20 +51,33 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def stepper(name: str, options: argparse.Namespace) -> Callable[[], None]:
-    """A function that takes one step of a job with this method, always on the same batch."""
-    # Confidences that act at full strength from the first epoch on.
+def learner_of(
+    name: str,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    network: str = "UNet",
+    batch: int = BATCH,
+    size: int = SIZE,
+    device: str = "cpu",
+) -> Learner:
+    """The learner of a job with this method, whose confidences act at full strength from the first epoch on."""
     method = PlainMethod() if name == PLAIN else DaleMethod(start=0.0, ramp=0.0, mix_after=0, **VARIANTS[name])
     spec = JobSpec(
         dataset_id="step-cost",
-        network=NetworkSpec(name=options.network),
+        network=NetworkSpec(name=network),
         method=method,
-        batch_size=options.batch,
-        image_size=options.size,
+        batch_size=batch,
+        image_size=size,
+        workers=world_size,
     )
-    device = torch.device(options.device)
     statistics = Statistics(torch.full((3,), 0.5), torch.full((3,), 0.3), torch.tensor([0.8, 0.2]))
-    learner = Learner(spec, statistics, 10_000, device)
+    return Learner(spec, statistics, 10_000, torch.device(device), rank, world_size)
+
+
+def stepper(name: str, options: argparse.Namespace) -> Callable[[], None]:
+    """A function that takes one step of a job with this method, always on the same batch."""
+    learner = learner_of(name, network=options.network, batch=options.batch, size=options.size, device=options.device)
     learner.begin_epoch(0)
     images, labels = batch_of(options.batch, options.size)
     ordinals, weights = torch.arange(options.batch), torch.full((options.batch,), 1 / options.batch)
@@ -71,7 +85,7 @@ def stepper(name: str, options: argparse.Namespace) -> Callable[[], None]:
 
     def step() -> None:
         learner.step(images, labels, ordinals, weights, confidence, 0)
-        if device.type == "cuda":
+        if options.device == "cuda":
             torch.cuda.synchronize()
 
     return step

@@ -1,0 +1,93 @@
+"""`make bench`: the quick benchmarks, as ratios against a peer or a limit, into `build/bench.json`.
+
+The file maps names to `{"value", "unit", "against", "ratio"}`; `ratio` is the value over what `against` names, both
+measured in the same run. `make bench ONLY=name` renews one figure and keeps the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import ddp, exchange
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        value: what was measured.
+        unit: of the value.
+        against: what it is compared with.
+        ratio: the value over that.
+    """
+
+    value: float
+    unit: str
+    against: str
+    ratio: float
+
+
+def step_over_ddp() -> dict[str, Figure]:
+    """A DALE step, everything of the default recipe acting."""
+    ratio = float(np.median(ddp.time_ratios("dale", 1)))
+    return {"step_over_ddp": Figure(ratio, "steps", "a bare DDP step of the same network and batch", ratio)}
+
+
+def two_workers_over_torchrun() -> dict[str, Figure]:
+    """Throughput of two workers; plain training, so that the ratio is of the distribution alone."""
+    ratio = 1 / float(np.median(ddp.time_ratios("plain", 2)))
+    against = "throughput of a bare DDP loop on two processes"
+    return {"two_workers_over_torchrun": Figure(ratio, "throughputs", against, ratio)}
+
+
+def exchange_1e6() -> dict[str, Figure]:
+    """An epoch's exchange for a million samples; the peer is ten times that of a hundred thousand."""
+    tenth, whole = exchange.simulate(100_000), exchange.simulate(1_000_000)
+    seconds, before = sum(whole.seconds.values()), sum(tenth.seconds.values())
+    linear = "linear growth from 10^5 samples on 8 ranks"
+    return {
+        "exchange_1e6_s": Figure(seconds, "s", linear, seconds / (10 * before)),
+        "memory_per_rank_1e6_mib": Figure(whole.mebibytes, "MiB", linear, whole.mebibytes / (10 * tenth.mebibytes)),
+    }
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
+    "step_over_ddp": step_over_ddp,
+    "two_workers_over_torchrun": two_workers_over_torchrun,
+    "exchange_1e6_s": exchange_1e6,
+    "memory_per_rank_1e6_mib": exchange_1e6,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all benchmarks, or one, and write the file."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench", description=__doc__)
+    parser.add_argument("--only", choices=BENCHMARKS, help="renew this figure alone")
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    options = parser.parse_args(arguments)
+    figures: dict[str, dict[str, object]] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for benchmark in dict.fromkeys([BENCHMARKS[options.only]] if options.only else BENCHMARKS.values()):
+        figures |= {name: asdict(figure) for name, figure in benchmark().items()}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    table = Table()
+    for heading in ("", "value", "unit", "against", "ratio"):
+        table.add_column(heading)
+    for name, figure in figures.items():
+        table.add_row(
+            name, f"{figure['value']:.3g}", *(str(figure[key]) for key in ("unit", "against")), f"{figure['ratio']:.2f}"
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
