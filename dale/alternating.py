@@ -128,11 +128,13 @@ def network_step(
     else:
         with torch.no_grad():
             belief = 1 - strength * (1 - confidence)
-            target = warp(refine(labels, prediction, belief, config.refinement), views)
-            guide, seen = warp(prediction, views), views.image(images)
+            target = refine(labels, prediction, belief, config.refinement)
             clear = belief.view(-1, *[1] * (images.ndim - 1)).expand(-1, -1, *images.shape[2:])  # (B, 1, *spatial)
+            fields = warp(torch.cat([views.intensities(images), target, prediction], dim=1), views)
             if mixing is not None:
-                target, guide, seen, clear = (mixing.exchange(part) for part in (target, guide, seen, clear))
+                fields, clear = mixing.exchange(fields), mixing.exchange(clear)
+            seen, target, guide = fields.split([images.shape[1], target.shape[1], prediction.shape[1]], dim=1)
+            seen = seen.to(images.dtype)
         answer = student(seen, target, clear)
         loss = segmentation_loss(answer.logits, target)
         if config.consistency > 0:

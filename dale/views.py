@@ -34,9 +34,13 @@ class Views:
         return Views(self.affine.to(device), self.gain.to(device), self.offset.to(device))
 
     def image(self, images: Tensor) -> Tensor:
-        """The images (B, channels, *spatial) as the network sees them: warped, intensities changed."""
+        """The images (B, channels, *spatial) as the network sees them: intensities changed, warped."""
+        return warp(self.intensities(images), self)
+
+    def intensities(self, images: Tensor) -> Tensor:
+        """The images (B, channels, *spatial) in their places, intensities changed."""
         per_sample = (-1, *[1] * (images.ndim - 1))
-        return warp(images, self) * self.gain.view(per_sample) + self.offset.view(per_sample)
+        return images * self.gain.view(per_sample) + self.offset.view(per_sample)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
+        self._weights = list(self.student.parameters())
         self._whole = 0.0
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda t: _learning_rate(t, steps))
 
@@ -112,7 +113,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over ranks; the loss is a sum over them.
         (self.world_size * (weights.to(device) * step.loss).sum()).backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), MAX_GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.schedule.step()
         self.teacher.update_parameters(self.module)
