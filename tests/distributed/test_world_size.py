@@ -14,13 +14,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from PIL import Image
+from scipy.stats import spearmanr
 from torch import multiprocessing
 
 from workers.contract import keys, tables
 from workers.contract.request import EpochManifest, JobSpec, ResultManifest, TrainRequest
 from workers.contract.store import ObjectStore, open_store
 
-EPOCHS = 4
+EPOCHS, STEPS = 4, 5
 
 
 class Interrupted(Exception):
@@ -135,7 +136,12 @@ def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, worl
         alone, together = confidences(store, reference, epoch), confidences(store, job, epoch)
         assert alone["ordinal"].to_pylist() == together["ordinal"].to_pylist() == list(range(30))
         for column in ("confidence", "score", "dice", "expected_dice"):
-            np.testing.assert_allclose(together[column].to_numpy(), alone[column].to_numpy(), atol=1e-4, err_msg=column)
+            # Ten steps agree to float32; then rounding grows, as from any change of the order of a sum.
+            tolerance = 1e-5 if (epoch + 1) * STEPS <= 10 else 1e-4
+            np.testing.assert_allclose(
+                together[column].to_numpy(), alone[column].to_numpy(), rtol=0, atol=tolerance, err_msg=column
+            )
+    assert spearmanr(together["score"], alone["score"]).statistic > 0.999
     assert alone["confidence"].to_numpy().min() < 0.9, "the confidences never moved: the comparison says nothing"
 
 
