@@ -19,7 +19,7 @@ INK, FAINT, PLAIN_COLOUR = "#222222", "#dddddd", "#555555"
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 # Sizes in pixels: a panel's inside, the room for titles, ticks, and the names at the right of the lines.
 WIDTH, HEIGHT, TOP, LEFT, BOTTOM, NAMES = 420, 260, 44, 56, 44, 170
-LINE, BAR = 15, 26  # height of a line of text, and of a bar with its gap
+LINE, BAR, GLYPH = 15, 26, 7  # height of a line of text, of a bar with its gap; width of a letter, about
 
 
 def tag(parent: ET.Element, name: str, text: str = "", **attributes: float | str) -> ET.Element:
@@ -196,14 +196,15 @@ def plot_bars(results: Results, out: Path) -> None:
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     colours = colours_of(results)
     heights = [TOP + BAR * len(rows) + BOTTOM for _, rows in panels]
-    svg = canvas(NAMES + WIDTH + NAMES / 2, sum(heights))
+    names = max(NAMES, 16 + GLYPH * max(len(method) for _, rows in panels for method, _, _ in rows))
+    svg = canvas(names + WIDTH + NAMES / 2, sum(heights))
 
     def at(points: float) -> float:
         return (points - low) / (high - low) * WIDTH
 
     for number, (title, rows) in enumerate(panels):
-        panel = tag(svg, "g", transform=f"translate({NAMES} {sum(heights[:number]) + TOP})")
-        write_text(panel, 8 - NAMES, -TOP / 2, title, weight="600")
+        panel = tag(svg, "g", transform=f"translate({names} {sum(heights[:number]) + TOP})")
+        write_text(panel, 8 - names, -TOP / 2, title, weight="600")
         foot = BAR * len(rows)
         for value in ticks(low, high):
             tag(panel, "line", x1=at(value), y1=0, x2=at(value), y2=foot, stroke=FAINT)
@@ -215,7 +216,7 @@ def plot_bars(results: Results, out: Path) -> None:
             if error:
                 tag(panel, "path", d=_whisker(at(gain - error), at(gain + error), y), stroke=INK, fill="none")
             write_text(panel, -8, y, method, anchor="end")
-            write_text(panel, WIDTH + 8, y, f"{gain:+.1f}" + (f" ± {error:.1f}" if error else ""))
+            write_text(panel, WIDTH + 8, y, f"{round(gain, 1) + 0.0:+.1f}" + (f" ± {error:.1f}" if error else ""))
         tag(panel, "line", x1=at(0), y1=0, x2=at(0), y2=foot, stroke=INK)
         write_text(panel, WIDTH / 2, foot + 28, "points of Dice over plain training, ± standard error", anchor="middle")
     save(svg, out)
