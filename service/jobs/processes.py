@@ -53,16 +53,19 @@ def is_alive(pid: int) -> bool:
 
 def end(folder: str, first: int | None, patience: float) -> None:
     """End all processes of a head: ask one of them (the head, which takes the others along), then insist."""
-    if first is not None and first in marked(folder):
+    seen = set(marked(folder))
+    if first is not None and first in seen:
         _signal(first, signal.SIGTERM)
         _wait_for([first], patience)
     deadline = time.monotonic() + patience
     while left := marked(folder):
+        seen.update(left)
         for pid in left:
             _signal(pid, signal.SIGKILL)
         _wait_for(left, 1)
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes {left} of the Ray head do not end")
+    _wait_for(sorted(seen), patience)  # one that is about to be gone has no environment and no files any more
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

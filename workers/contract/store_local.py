@@ -124,12 +124,12 @@ class LocalStore:
 
 
 def _rename(unfinished: Path, path: Path) -> None:
-    """Move into place; the folder may be removed by a concurrent `delete` between its making and the move."""
+    """Move into place; a concurrent `delete` may remove the folder at any moment, also while it is being made."""
     for attempt in range(10):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             if attempt == 9:
                 raise
             continue

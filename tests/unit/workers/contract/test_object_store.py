@@ -205,6 +205,20 @@ def test_threads_write_and_delete_side_by_side(store: ObjectStore) -> None:
     assert list(store.list("")) == []
 
 
+def test_local_folder_removed_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, faults = Path.mkdir, [FileExistsError(17, "File exists"), FileNotFoundError(2, "No such file")]
+
+    def mkdir(folder: Path, *arguments: object, **options: object) -> None:
+        if folder.name == "folder" and faults:
+            raise faults.pop()
+        made(folder, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    LocalStore(tmp_path).put("folder/a", b"x")
+    assert faults == []
+    assert LocalStore(tmp_path).get("folder/a") == b"x"
+
+
 def test_local_failed_write_keeps_the_old_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalStore(tmp_path)
     store.put("a/b", b"old")
