@@ -21,6 +21,7 @@ from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.benchmarks.step_cost import BATCH, SIZE, batch_of, learner_of
+from tests.ranks import leave
 from workers.network import build_network
 
 PAIRS, WARM_UP = 60, 4
@@ -51,7 +52,11 @@ def our_step(method: str, rank: int, world_size: int) -> Callable[[], None]:
     ordinals = torch.arange(rank, BATCH, world_size)
     images, labels = batch_of(len(ordinals), SIZE)
     weights, confidence = torch.full((len(ordinals),), 1 / BATCH), torch.linspace(0, 1, len(ordinals))
-    return lambda: learner.step(images, labels, ordinals, weights, confidence, 0) and None
+
+    def step() -> None:
+        learner.step(images, labels, ordinals, weights, confidence, 0)
+
+    return step
 
 
 def time_ratios(method: str, world_size: int) -> Ratios:
@@ -77,6 +82,7 @@ def _rank(rank: int, method: str, world_size: int, folder: str) -> None:
     if rank == 0:
         np.save(Path(folder) / "ratios.npy", seconds[WARM_UP:, 1] / seconds[WARM_UP:, 0])
     dist.barrier()
+    leave()
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import multiprocessing
 
 from tests.benchmarks.step_cost import status
+from tests.ranks import leave
 
 RANKS, BATCH, EPOCHS = 8, 2048, 3
 SIZES = (10_000, 100_000, 1_000_000)
@@ -80,20 +81,19 @@ def _rank(rank: int, samples: int, ranks: int, folder: str) -> None:
     state = dale.ConfidenceState(samples, rank, ranks)
     seconds = torch.zeros(EPOCHS, len(PARTS))
     for epoch in range(EPOCHS):
+        met = torch.cat([ordinals[weights > 0] for ordinals, weights in plan.batches(epoch)])
+        evidence = torch.rand(len(met), 4)
         marks = [_now()]
         loop.confidences_to_readers(state, plan, epoch, device)
         marks.append(_now())
-        met = torch.cat([ordinals[weights > 0] for ordinals, weights in plan.batches(epoch)])
-        evidence = torch.rand(len(met), 4)
-        dist.barrier()
-        marks[1:] = [marks[1], _now()]
         metrics = loop.confidence_epoch(learner, state, (met, evidence), epoch)  # type: ignore[arg-type]
         marks.append(_now())
         artifacts.write_epoch(run, state, epoch, metrics)
         marks.append(_now())
-        seconds[epoch] = torch.tensor([marks[1] - marks[0], marks[3] - marks[2], marks[4] - marks[3]])
+        seconds[epoch] = torch.tensor(marks, dtype=torch.float64).diff()
     torch.save({"seconds": seconds, "bytes": status("VmHWM") - before}, Path(folder) / f"{rank}.pt")
     dist.barrier()
+    leave()
 
 
 def _now() -> float:

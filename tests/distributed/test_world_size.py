@@ -3,9 +3,7 @@
 import contextlib
 import io
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import multiprocessing
 
+from tests.ranks import leave
 from workers.contract import keys, tables
 from workers.contract.request import EpochManifest, JobSpec, ResultManifest, TrainRequest
 from workers.contract.store import ObjectStore, open_store
@@ -57,10 +56,7 @@ def run_rank(
     run = Run(request, 1, store, rank, world_size, torch.device("cpu"))
     with contextlib.suppress(Interrupted):
         loop.train(run, keep, resume=first if resume else None)
-    # Not through the interpreter's end: DDP keeps the group's threads, and one that then still frees a tensor of the
-    # last collective aborts the process (pytorch/pytorch#179291).
-    sys.stdout.flush()
-    os._exit(0)
+    leave()
 
 
 def run(root: Path, job: str, world_size: int, stop_after: int | None = None, resume: bool = False) -> None:

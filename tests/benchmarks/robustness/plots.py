@@ -173,7 +173,7 @@ def _axes(
         x = WIDTH * (value - across[0]) / (across[1] - across[0])
         write_text(panel, x, HEIGHT + 12, f"{value:g}", anchor="middle")
     write_text(panel, WIDTH / 2, HEIGHT + 28, foot, anchor="middle")
-    write_text(panel, -6 if len(side) < 12 else 8 - LEFT, -8, side, anchor="end" if len(side) < 12 else "start")
+    write_text(panel, 8 - LEFT, -8, side)
     return tag(panel, "svg", width=WIDTH, height=HEIGHT, overflow="hidden")
 
 
