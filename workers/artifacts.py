@@ -5,28 +5,35 @@ The manifest is written last, after a barrier: whoever finds it finds everything
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import TypeVar
 
 import pyarrow as pa
 import structlog
 import torch
-import torch.distributed as dist
 from safetensors.torch import save as save_safetensors
 
 import dale
 from workers.contract import keys, tables
-from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard, WrittenObject
+from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard
 from workers.data import Samples, to_masks, to_network
+from workers.exchange import gather
 from workers.images import encode_mask
 from workers.learner import Learner
 from workers.network import bare
 from workers.run import Run
 
-T = TypeVar("T")
 log = structlog.get_logger()
 PREDICTION_BATCH = 32
+
+
+def missing_epochs(run: Run) -> set[int]:
+    """The epochs of the run that are not in the store yet, or not any more. A collective."""
+    found: list[int] = []
+    if run.rank == 0:
+        prefix = keys.epochs(run.request.job_id)
+        parts = [key.removeprefix(prefix).split("/") for key in run.store.list(prefix)]
+        found = [int(number) for number, name in parts if name == keys.MANIFEST]
+    return set(range(run.request.spec.epochs)).difference(gather(found)[0])
 
 
 def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict[str, float]) -> None:
@@ -43,8 +50,8 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
         schema=tables.CONFIDENCE,
     )
     key = keys.confidence_shard(job_id, epoch, run.rank, run.world_size)
-    written = _write(run, key, tables.to_parquet(table), "application/vnd.apache.parquet")
-    shards = _gather(run, Shard(**written.model_dump(), rows=len(state.ordinals)))
+    written = run.write(key, tables.to_parquet(table), "application/vnd.apache.parquet")
+    shards = gather(Shard(**written.model_dump(), rows=len(state.ordinals)))
     if run.rank == 0:
         manifest = EpochManifest(
             job_id=job_id,
@@ -54,7 +61,7 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
             metrics=metrics,
             shards=shards,
         )
-        _write(run, keys.epoch_manifest(job_id, epoch), manifest.model_dump_json().encode(), "application/json")
+        run.write(keys.epoch_manifest(job_id, epoch), manifest.model_dump_json().encode(), "application/json")
         log.info("epoch", epoch=epoch, **{name: round(value, 4) for name, value in metrics.items()})
 
 
@@ -69,8 +76,8 @@ def write_result(
         with torch.no_grad():
             masks = to_masks(network(to_network(images.to(run.device), learner.statistics)))
         for ordinal, mask in zip(ordinals.tolist(), masks, strict=True):
-            _write(run, keys.prediction(job_id, ordinal), encode_mask(mask, *samples.size(ordinal)), "image/png")
-    _gather(run, None)
+            run.write(keys.prediction(job_id, ordinal), encode_mask(mask, *samples.size(ordinal)), "image/png")
+    gather(None)
     if run.rank != 0:
         return
     weights = {name: value.detach().cpu().contiguous() for name, value in bare(network).state_dict().items()}
@@ -86,7 +93,7 @@ def write_result(
         files=files,
         predictions=True,
     )
-    _write(run, keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
+    run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
     log.info("result", files=[file.name for file in files])
 
 
@@ -107,19 +114,5 @@ def describe_model(run: Run, learner: Learner, samples: Samples) -> bytes:
 
 
 def _result_file(run: Run, name: str, data: bytes, media_type: str) -> ResultFile:
-    written = _write(run, keys.result(run.request.job_id, name), data, media_type)
+    written = run.write(keys.result(run.request.job_id, name), data, media_type)
     return ResultFile(**written.model_dump(), name=name, media_type=media_type)
-
-
-def _write(run: Run, key: str, data: bytes, media_type: str) -> WrittenObject:
-    run.store.put(key, data, media_type)
-    return WrittenObject(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def _gather(run: Run, mine: T) -> list[T]:
-    """What every rank has, by rank; also a barrier."""
-    if run.world_size == 1:
-        return [mine]
-    everyone: list[T | None] = [None] * run.world_size
-    dist.all_gather_object(everyone, mine)
-    return everyone  # type: ignore[return-value]

@@ -1,46 +1,175 @@
-"""The complete state of a run between two epochs, in files that any later number of ranks can take up.
+"""The complete state of a run between two epochs, in the store, for any later number of ranks to take up.
 
-`training.pt`, written by rank 0: network, teacher, optimizer, schedule, epochs done.
-`confidence-<rank>-of-<W>.pt`, one from each rank: its confidence rows with the samples they belong to.
-Random numbers need no place: every draw follows from seed, epoch and sample.
+A checkpoint is written as an epoch is: every rank puts its own files, and a manifest with their checksums comes last.
+`training.pt` holds network, teacher, optimizer, schedule (rank 0 writes it), `confidence-<rank>-of-<W>.pt` a rank's
+confidence rows. Random numbers and the place in the data need none: every draw follows from seed, epoch and sample.
+
+The files go up in the background while training goes on; the manifest follows at the end of a later epoch.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+import io
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
+import structlog
 import torch
+from pydantic import ValidationError
+from torch import Tensor
 
 import dale
+from workers.contract import keys
+from workers.contract.request import CheckpointManifest, WrittenObject
+from workers.contract.store import ObjectMissing
+from workers.exchange import gather
 from workers.learner import Learner
+from workers.run import Run
+
+log = structlog.get_logger()
+KEPT = 2
+TRAINING = "training.pt"
 
 
-class CheckpointIncomplete(RuntimeError):
-    """Files of the checkpoint are missing; resume from an older one."""
+@dataclass(frozen=True)
+class _Upload:
+    epochs_done: int
+    files: Future[list[WrittenObject]]
 
 
-def save(folder: Path, learner: Learner, state: dale.ConfidenceState, epochs_done: int) -> None:
-    """Write this rank's files into `folder`."""
-    if state.rank == 0:
-        torch.save({"learner": learner.state_dict(), "epochs_done": epochs_done}, folder / "training.pt")
-    torch.save(state.state_dict(), folder / f"confidence-{state.rank}-of-{state.world_size}.pt")
+class CheckpointDamaged(Exception):
+    """A file is missing or is not what the manifest says; an older checkpoint may be whole."""
 
 
-def load(folder: Path, learner: Learner, state: dale.ConfidenceState) -> int:
-    """Take up the state in `folder`, whatever number of ranks wrote it.
+class Checkpoints:
+    """A run's checkpoints. Every rank calls the same methods in the same order.
 
-    Returns:
-        The number of epochs done.
-
-    Raises:
-        CheckpointIncomplete: a file is missing.
+    Args:
+        run: this rank's view of the run.
     """
-    training = folder / "training.pt"
-    shards = sorted(folder.glob("confidence-*-of-*.pt"))
-    expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
-    if not training.exists() or len(shards) != expected:
-        raise CheckpointIncomplete(f"{folder.name} holds {len(shards)} of {expected} confidence shards")
-    saved = torch.load(training, map_location=learner.device, weights_only=True)
-    learner.load_state_dict(saved["learner"])
-    state.load([torch.load(shard, weights_only=True) for shard in shards])
-    return int(saved["epochs_done"])
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._upload: _Upload | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last one is committed, so that another may begin."""
+        return self._upload is None
+
+    def restore(self, learner: Learner, state: dale.ConfidenceState, first_missing: int) -> int:
+        """Take up the newest checkpoint that every rank finds whole, and remove what is of no use any more.
+
+        Args:
+            learner: takes up network, optimizer and schedule.
+            state: takes up this rank's rows.
+            first_missing: the first epoch that is not in the store: a later checkpoint could not bring it back.
+
+        Returns:
+            The number of epochs done; 0 if there is no such checkpoint.
+        """
+        found: list[int] = gather(self._numbers() if self._run.rank == 0 else [])[0]
+        for number in (number for number in found if number <= first_missing):
+            try:
+                saved, rows = self._read(number)
+                problem = ""
+            except (CheckpointDamaged, ObjectMissing) as error:
+                problem = str(error)
+            if problems := [text for text in gather(problem) if text]:
+                log.warning("checkpoint is damaged, an older one is tried", epochs_done=number, problem=problems[0])
+                continue
+            learner.load_state_dict(saved)
+            state.load(rows)
+            self._prune(keep=[number])
+            return number
+        self._prune(keep=[])
+        return 0
+
+    def begin(self, learner: Learner, state: dale.ConfidenceState, epochs_done: int) -> None:
+        """Copy the state as it is now and start to write it."""
+        run = self._run
+        files: dict[str, bytes] = {f"confidence-{run.rank}-of-{run.world_size}.pt": _serialised(state.state_dict())}
+        training = learner.state_dict()  # with a sharded network a collective
+        if run.rank == 0:
+            files[TRAINING] = _serialised(training)
+        self._upload = _Upload(epochs_done, self._thread.submit(self._write, epochs_done, files))
+
+    def commit(self, *, wait: bool = False) -> None:
+        """Write the manifest if every rank's files are there by now.
+
+        Args:
+            wait: until they are.
+        """
+        if self._upload is None:
+            return
+        upload, run = self._upload, self._run
+        mine = upload.files.result() if wait or upload.files.done() else None
+        parts = gather(mine)
+        if any(part is None for part in parts):
+            return
+        self._upload = None
+        if run.rank != 0:
+            return
+        manifest = CheckpointManifest(
+            job_id=run.request.job_id,
+            attempt=run.attempt,
+            epochs_done=upload.epochs_done,
+            world_size=run.world_size,
+            files=[file for part in parts if part for file in part],
+        )
+        key = keys.checkpoint(run.request.job_id, upload.epochs_done, keys.MANIFEST)
+        run.store.put(key, manifest.model_dump_json().encode(), "application/json")
+        log.info("checkpoint", epochs_done=upload.epochs_done)
+        self._prune(keep=self._numbers()[:KEPT])
+
+    def _numbers(self) -> list[int]:
+        """The epochs done of all committed checkpoints, newest first."""
+        prefix = keys.checkpoints(self._run.request.job_id)
+        parts = [key.removeprefix(prefix).split("/") for key in self._run.store.list(prefix)]
+        return sorted((int(number) for number, name in parts if name == keys.MANIFEST), reverse=True)
+
+    def _write(self, number: int, files: dict[str, bytes]) -> list[WrittenObject]:
+        return [self._run.write(keys.checkpoint(self._run.request.job_id, number, n), d) for n, d in files.items()]
+
+    def _read(self, number: int) -> tuple[dict[str, Any], list[dict[str, Tensor]]]:
+        """The learner's state, and of each confidence shard the rows that this rank owns now."""
+        run = self._run
+        key = keys.checkpoint(run.request.job_id, number, keys.MANIFEST)
+        try:
+            manifest = CheckpointManifest.model_validate_json(run.store.get(key))
+        except ValidationError as error:
+            raise CheckpointDamaged(f"{key}: {error}") from error
+        saved: dict[str, Any] = {}
+        rows: list[dict[str, Tensor]] = []
+        for file in manifest.files:
+            data = run.store.get(file.key)
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise CheckpointDamaged(f"{file.key} has another sha256 than its manifest says")
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            if file.key.endswith(TRAINING):
+                saved = content
+            else:
+                mine = content["ordinals"] % run.world_size == run.rank
+                rows.append({name: values[mine] for name, values in content.items()})
+        if not saved or len(rows) != manifest.world_size:
+            raise CheckpointDamaged(f"{key} names {len(rows)} of {manifest.world_size} confidence shards")
+        return saved, rows
+
+    def _prune(self, keep: list[int]) -> None:
+        """Remove all others, and what interrupted attempts have left; the manifest goes first."""
+        run = self._run
+        if run.rank != 0:
+            return
+        prefix = keys.checkpoints(run.request.job_id)
+        useless = [key for key in run.store.list(prefix) if int(key.removeprefix(prefix).split("/")[0]) not in keep]
+        for key in sorted(useless, key=lambda key: not key.endswith(keys.MANIFEST)):
+            run.store.delete(key)
+
+
+def _serialised(content: object) -> bytes:
+    sink = io.BytesIO()
+    torch.save(content, sink)
+    return sink.getvalue()

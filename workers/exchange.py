@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def send_rows(ordinals: Tensor, values: Tensor, destination: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -44,3 +48,12 @@ def sum_over_ranks(values: Tensor, device: torch.device) -> Tensor:
     total = values.to(device)
     dist.all_reduce(total)
     return total.cpu()
+
+
+def gather(mine: T) -> list[T]:
+    """What every rank has, by rank; small and picklable. A collective, and so a barrier."""
+    if not dist.is_initialized():
+        return [mine]
+    everyone: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return everyone  # type: ignore[return-value]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 import torch
 from torch import Tensor
 
 import dale
-from workers import artifacts, checkpoint
+from workers import artifacts
+from workers.checkpoint import Checkpoints
 from workers.data import Batches, Samples
 from workers.exchange import send_rows, sum_over_ranks
 from workers.learner import Learner
@@ -23,24 +23,21 @@ log = structlog.get_logger()
 
 CHECKPOINT_SECONDS = 10.0
 
-SaveCheckpoint = Callable[[int, Callable[[Path], None]], None]
-"""Called on every rank with the epochs done and a function that writes this rank's files into a folder."""
 
-
-def train(run: Run, save_checkpoint: SaveCheckpoint, resume: Path | None = None) -> None:
-    """Train to the end and write the result. Collective: every rank calls it.
+def train(run: Run) -> None:
+    """Train from the newest checkpoint to the end and write the result. Collective: every rank calls it.
 
     Args:
         run: this rank's view of the run.
-        save_checkpoint: keeps a checkpoint.
-        resume: folder of the checkpoint to start from.
     """
     spec = run.request.spec
     samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
     learner = Learner(spec, samples.statistics(), plan.steps * spec.epochs, run.device, run.rank, run.world_size)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
-    done = checkpoint.load(resume, learner, state) if resume else 0
+    missing = artifacts.missing_epochs(run)
+    checkpoints = Checkpoints(run)
+    done = checkpoints.restore(learner, state, min(missing, default=spec.epochs))
     log.info("training", epochs=spec.epochs, done=done, samples=len(samples), steps_per_epoch=plan.steps)
 
     progress = ProgressWriter(run, spec.epochs, plan.steps, done)
@@ -51,11 +48,14 @@ def train(run: Run, save_checkpoint: SaveCheckpoint, resume: Path | None = None)
         evidence, losses = network_epoch(learner, samples, plan, confidences, epoch, progress.step)
         metrics = confidence_epoch(learner, state, evidence, epoch)
         metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
-        artifacts.write_epoch(run, state, epoch, metrics)
-        waited = sum_over_ranks(torch.tensor([time.monotonic() - saved]), run.device)
-        if float(waited) / run.world_size > CHECKPOINT_SECONDS and epoch + 1 < spec.epochs:
-            save_checkpoint(epoch + 1, lambda folder, n=epoch + 1: checkpoint.save(folder, learner, state, n))  # type: ignore[misc]
+        if epoch in missing:
+            artifacts.write_epoch(run, state, epoch, metrics)
+        checkpoints.commit()
+        since = sum_over_ranks(torch.tensor([time.monotonic() - saved]), run.device)
+        if checkpoints.idle and float(since) / run.world_size > CHECKPOINT_SECONDS and epoch + 1 < spec.epochs:
+            checkpoints.begin(learner, state, epoch + 1)
             saved = time.monotonic()
+    checkpoints.commit(wait=True)
     artifacts.write_result(run, learner, samples, state, metrics)
 
 

@@ -16,6 +16,7 @@ from workers.contract import keys
 from workers.contract.request import TrainRequest
 from workers.contract.store import ObjectStore, StoreUnavailable, open_store
 from workers.logging import configure_logging
+from workers.patience import PatientStore
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     store_url = os.environ.get("DALE_STORE_URL")
     if not store_url:
         parser.error("DALE_STORE_URL must name the object store")
-    store = open_store(store_url)
+    store = PatientStore(open_store(store_url))
     if store.exists(keys.result_manifest(options.job)):
         log.info("already complete")
         return 0
@@ -39,8 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if request.spec.network.arguments:
             _check_network(request, store)
-        # Ray Train looks once in this many seconds whether its workers are ready or done; its default costs seconds.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         from workers.trainer import run_on_ray  # noqa: PLC0415 - imports torch and ray, after the cheap checks
 
         run_on_ray(request, options.attempt, store_url)

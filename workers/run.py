@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
 
-from workers.contract.request import TrainRequest
+from workers.contract.request import TrainRequest, WrittenObject
 from workers.contract.store import ObjectStore
 
 
@@ -29,3 +30,8 @@ class Run:
     rank: int
     world_size: int
     device: torch.device
+
+    def write(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> WrittenObject:
+        """Write an object, and say what a manifest says of it."""
+        self.store.put(key, data, media_type)
+        return WrittenObject(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -52,9 +52,6 @@ def environment(store_url: str, stop_seconds: int) -> dict[str, str]:
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        # Without these two, uploads to older S3 servers are lost without an error.
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }
 
 

@@ -59,7 +59,7 @@ def run_job(root: Path, method: str) -> None:
 
     store = open_store(f"file://{root}/store")
     request = TrainRequest.model_validate_json(store.get(keys.request(method)))
-    loop.train(Run(request, 1, store, 0, 1, torch.device("cpu")), lambda epochs_done, write: None)
+    loop.train(Run(request, 1, store, 0, 1, torch.device("cpu")))
 
 
 def run_benchmark(root: Path, method: str) -> None:

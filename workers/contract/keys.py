@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MANIFEST = "manifest.json"  # the commit mark of what lies beside it
+
 
 def blob(dataset_id: str, sha256: str) -> str:
     """Bytes of an image or a mask, stored once under their hash."""
@@ -33,19 +35,29 @@ def progress(job_id: str) -> str:
     return f"jobs/{job_id}/progress.json"
 
 
+def epochs(job_id: str) -> str:
+    """Prefix of everything that epochs wrote; the epoch's number follows."""
+    return f"jobs/{job_id}/epochs/"
+
+
 def epoch_manifest(job_id: str, epoch: int) -> str:
     """Commit mark of an epoch (`request.EpochManifest`)."""
-    return f"jobs/{job_id}/epochs/{epoch}/manifest.json"
+    return f"{epochs(job_id)}{epoch}/{MANIFEST}"
 
 
 def confidence_shard(job_id: str, epoch: int, rank: int, world_size: int) -> str:
     """Confidence rows that one rank owns (`tables.CONFIDENCE`)."""
-    return f"jobs/{job_id}/epochs/{epoch}/confidence-{rank}-of-{world_size}.parquet"
+    return f"{epochs(job_id)}{epoch}/confidence-{rank}-of-{world_size}.parquet"
 
 
 def checkpoints(job_id: str) -> str:
-    """Prefix under which Ray Train keeps its checkpoints."""
-    return f"jobs/{job_id}/checkpoints"
+    """Prefix of all checkpoints of a job; the number of epochs done follows."""
+    return f"jobs/{job_id}/checkpoints/"
+
+
+def checkpoint(job_id: str, epochs_done: int, name: str) -> str:
+    """A file of a checkpoint; `MANIFEST` is its commit mark (`request.CheckpointManifest`)."""
+    return f"{checkpoints(job_id)}{epochs_done}/{name}"
 
 
 def failure(job_id: str, attempt: int) -> str:
@@ -60,7 +72,7 @@ def result(job_id: str, name: str) -> str:
 
 def result_manifest(job_id: str) -> str:
     """Commit mark of the result (`request.ResultManifest`)."""
-    return result(job_id, "manifest.json")
+    return result(job_id, MANIFEST)
 
 
 def prediction(job_id: str, ordinal: int) -> str:

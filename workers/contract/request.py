@@ -82,7 +82,19 @@ class JobSpec(Model):
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
     workers: int = Field(default=1, ge=1, le=1024)
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="go on with as few as these while machines are missing; empty: only with all",
+    )
     gpus_per_worker: int = Field(default=0, ge=0, le=1, description="0 trains on the CPU, 1 gives each worker a GPU")
+    timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=366 * 24 * 3600,
+        description="from the POST on, waiting included; a job that takes longer is stopped and fails",
+    )
 
     @model_validator(mode="after")
     def _batch_covers_workers(self) -> JobSpec:
@@ -91,6 +103,8 @@ class JobSpec(Model):
                 f"batch_size {self.batch_size} is smaller than workers {self.workers}: "
                 "each worker needs at least one sample of every step"
             )
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than workers {self.workers}")
         return self
 
 
@@ -124,6 +138,16 @@ class EpochManifest(Model):
     world_size: int = Field(ge=1)
     metrics: dict[str, float]
     shards: list[Shard]
+
+
+class CheckpointManifest(Model):
+    """The commit mark of a checkpoint: written last, names every file of it with its checksum."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    epochs_done: int = Field(ge=1)
+    world_size: int = Field(ge=1)
+    files: list[WrittenObject]
 
 
 class Progress(Model):
@@ -163,5 +187,5 @@ class Failure(Model):
 
     cause: str = Field(description="what happened")
     hint: str = Field(default="", description="what to do about it")
-    kind: Literal["network", "data", "out_of_memory", "worker_lost", "store", "internal"] = "internal"
+    kind: Literal["network", "data", "out_of_memory", "worker_lost", "store", "timeout", "internal"] = "internal"
     detail: str = Field(default="", description="the last lines of the log or the traceback, for the curious")

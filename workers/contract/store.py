@@ -26,6 +26,10 @@ class StoreUnavailable(Exception):
     """The store cannot be reached, or refuses to serve; says why and what to do."""
 
 
+class StoreRefuses(StoreUnavailable):
+    """The store answers, but will not serve us as we are set up: waiting does not help."""
+
+
 class ObjectStore(Protocol):
     """What service and workers need of a store.
 

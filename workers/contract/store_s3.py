@@ -16,7 +16,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from workers.contract.store import CHUNK, ObjectMissing, StoreUnavailable, check_key, check_prefix
+from workers.contract.store import CHUNK, ObjectMissing, StoreRefuses, StoreUnavailable, check_key, check_prefix
 
 ACCESS_KEY, SECRET_KEY = "DALE_S3_ACCESS_KEY", "DALE_S3_SECRET_KEY"
 CONNECT_S, READ_S, RETRIES = 5.0, 60.0, 3
@@ -231,8 +231,9 @@ class S3Store:
                 raise ObjectMissing(key) from error
             if code == "InvalidRange":
                 raise _PastTheEnd from error
-            hint = f": {HINTS[code]}" if code in HINTS else ""
-            raise StoreUnavailable(f"{where} answers {code}{hint} (key {key!r})") from error
+            if code in HINTS:
+                raise StoreRefuses(f"{where} answers {code}: {HINTS[code]} (key {key!r})") from error
+            raise StoreUnavailable(f"{where} answers {code} (key {key!r})") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable(f"{where} cannot be reached: {type(error).__name__}: {error}") from error
 
