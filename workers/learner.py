@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import dale
+from workers.batchnorm import normalise_globally
 from workers.contract.request import JobSpec, PlainMethod
 from workers.data import Statistics, one_hot, to_network
 from workers.network import InBfloat16, build_network, constructor_arguments, single_output
@@ -49,8 +50,7 @@ class Learner:
         self.network = build_network(spec.network.name, self.arguments)
         dale.initialise_head(self.network, statistics.prior)
         module = single_output(spec.network.name, self.network)
-        if device.type == "cuda" and world_size > 1:
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        self._normalisations = normalise_globally(module) if world_size > 1 else []
         if spec.precision == "bfloat16":
             module = InBfloat16(module)
         self.module = module.to(device)
@@ -62,7 +62,12 @@ class Learner:
         if world_size > 1:
             # Before the confidences act, the discriminator of an adversarial alignment has nothing to do.
             idle = self.config.alignment == "adversarial"
-            self.parallel = DistributedDataParallel(self.student, find_unused_parameters=idle)
+            self.parallel = DistributedDataParallel(
+                self.student,
+                find_unused_parameters=idle,
+                forward_sync_buffers=False,  # statistics of the global batch: every rank computes the same
+                gradient_as_bucket_view=True,
+            )
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=spec.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
@@ -107,6 +112,8 @@ class Learner:
         # The last, smaller step of an epoch does not mix: its rows would pair differently on another number of ranks.
         weight = float(weights.max())  # 1 / size of the global batch
         self._whole = self._whole or weight
+        for layer in self._normalisations:
+            layer.counts = weight > 0  # else the rows only stand in for none
         share = dale.mixing_share(self.config, epoch, self.spec.epochs) if weight == self._whole else 0.0
         mixing = dale.draw_mixing(ordinals, epoch, self.spec.seed, inputs.shape[2:], share).to(device)
         step = self.objective(inputs, given, confidence.to(device), views, mixing, epoch)

@@ -111,16 +111,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     # Samples mix within a rank: the pairs are those of one rank where twice the ranks divide the batch.
     mixed = {**given, "batch_size": 8, "method": {"name": "dale", "start": 0.3, "mixing": 1.0, "mix_after": 0}}
-    for job in ("one", "two", "three", "stopped", "mixed-one", "mixed-two", "mixed-four"):
-        spec = JobSpec.model_validate(mixed if job.startswith("mixed") else given)
-        store.put(keys.request(job), TrainRequest(job_id=job, spec=spec).model_dump_json().encode())
+    # Without biases: before a normalisation their gradient is rounding alone, which Adam makes a step of.
+    arguments = {**given["network"]["arguments"], "norm": "batch", "num_res_units": 1, "bias": False}
+    kinds = {
+        "": given,
+        "mixed-": mixed,
+        "norm-": {**given, "network": {"name": "UNet", "arguments": arguments}},
+    }
+    for kind, options in kinds.items():
+        for job in ("one", "two", "three", "four", "stopped"):
+            request = TrainRequest(job_id=kind + job, spec=JobSpec.model_validate(options))
+            store.put(keys.request(kind + job), request.model_dump_json().encode())
     run(root, "one", 1)
     return root
 
 
-@pytest.mark.parametrize(("job", "world_size"), [("two", 2), ("three", 3), ("mixed-two", 2), ("mixed-four", 4)])
+@pytest.mark.parametrize(
+    ("job", "world_size"),
+    [("two", 2), ("three", 3), ("mixed-two", 2), ("mixed-four", 4), ("norm-two", 2), ("norm-three", 3)],
+)
 def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, world_size: int) -> None:
-    reference = "mixed-one" if job.startswith("mixed") else "one"
+    reference = f"{job.rpartition('-')[0]}-one".removeprefix("-")
     run(root, job, world_size)
     store = open_store(f"file://{root}/store")
     if not store.exists(keys.result_manifest(reference)):
