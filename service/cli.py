@@ -165,7 +165,9 @@ def train(
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (default: float32).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same training (default: 0).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that train together (default: 1).")] = None,
+    min_workers: Annotated[int | None, typer.Option(help="Go on with as few as these (default: with all).")] = None,
     gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
+    timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
     url: Url = None,
@@ -187,7 +189,9 @@ def train(
             "precision": precision,
             "seed": seed,
             "workers": workers,
+            "min_workers": min_workers,
             "gpus_per_worker": gpus_per_worker,
+            "timeout_seconds": timeout_seconds,
             "name": name,
         }
         job = dale.train(job_options.spec(dataset, given))

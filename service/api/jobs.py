@@ -166,7 +166,7 @@ def _too_large(context: Context, spec: JobSpec) -> str:
             capacity = ray.capacity()
     except RayUnreachableError:
         return ""
-    return never_fits(needs(spec.workers, spec.gpus_per_worker), capacity.total) if capacity else ""
+    return never_fits(needs(spec, capacity.total), capacity.total) if capacity else ""
 
 
 @router.get("", responses=problems(400, 422))

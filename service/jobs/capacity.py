@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.contract.request import JobSpec
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -34,8 +36,18 @@ class Capacity:
     used: Resources
 
 
-def needs(workers: int, gpus_per_worker: int) -> Resources:
-    """What a job takes: one CPU for each worker, and its GPUs."""
+def needs(spec: JobSpec, total: Resources) -> Resources:
+    """What a job takes of a cluster: one CPU for each worker, and its GPUs.
+
+    A job that accepts fewer workers takes as many as the cluster has room for.
+    """
+    workers = spec.workers
+    while workers > (spec.min_workers or spec.workers) and never_fits(_of(workers, spec.gpus_per_worker), total):
+        workers -= 1
+    return _of(workers, spec.gpus_per_worker)
+
+
+def _of(workers: int, gpus_per_worker: int) -> Resources:
     return Resources(workers, workers * gpus_per_worker)
 
 

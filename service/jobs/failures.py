@@ -6,7 +6,7 @@ import signal
 
 from service.jobs.lifecycle import MAX_ATTEMPTS, RunStatus
 from service.jobs.submission import Run
-from workers.contract.request import Failure
+from workers.contract.request import Failure, JobSpec
 
 DETAIL_CHARACTERS = 4000
 
@@ -15,6 +15,15 @@ def impossible(reason: str) -> Failure:
     """The job is larger than the cluster."""
     return Failure(
         kind="internal", cause=reason, hint="Post it again with fewer workers or GPUs, or enlarge the cluster."
+    )
+
+
+def too_slow(spec: JobSpec, epochs_done: int) -> Failure:
+    """The job has taken longer than it may."""
+    return Failure(
+        kind="timeout",
+        cause=f"the job was not done {spec.timeout_seconds} s after its POST ({epochs_done} of {spec.epochs} epochs)",
+        hint="Post it again with a larger timeout_seconds, more workers or fewer epochs.",
     )
 
 

@@ -18,7 +18,15 @@ COLUMNS = ("confidence", "score", "dice", "expected_dice")
 
 
 class DamagedError(Exception):
-    """An object is not what its manifest says, or not of the contract's shape."""
+    """An object is not what its manifest says, or not of the contract's shape.
+
+    Attributes:
+        mark: key of the commit mark to remove, so that the run does the work behind it again.
+    """
+
+    def __init__(self, what: str, mark: str = "") -> None:
+        super().__init__(what)
+        self.mark = mark
 
 
 def read_progress(store: ObjectStore, job_id: str, attempt: int) -> Progress | None:
@@ -41,7 +49,8 @@ def read_epoch(store: ObjectStore, job_id: str, epoch: int) -> EpochManifest | N
     """An epoch's commit mark; None while the epoch is not committed."""
     manifest = _read(store, keys.epoch_manifest(job_id, epoch), EpochManifest)
     if manifest is not None and (manifest.job_id, manifest.epoch) != (job_id, epoch):
-        raise DamagedError(f"the manifest of epoch {epoch} is one of {manifest.job_id}, epoch {manifest.epoch}")
+        what = f"the manifest of epoch {epoch} is one of {manifest.job_id}, epoch {manifest.epoch}"
+        raise DamagedError(what, mark=keys.epoch_manifest(job_id, epoch))
     return manifest
 
 
@@ -96,4 +105,4 @@ def _read(store: ObjectStore, key: str, model: type[M]) -> M | None:
     except ObjectMissing:
         return None
     except ValidationError as error:
-        raise DamagedError(f"{key}: {error}") from error
+        raise DamagedError(f"{key}: {error}", mark=key) from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from service import logging
 from service.api.dependencies import Context
 from service.db import jobs
-from service.db.tables import Job
+from service.db.tables import Job, now
 from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
 from service.jobs.lifecycle import State
 from service.jobs.submission import submission_id
+from workers.contract import keys
 from workers.contract.request import JobSpec
 
 log = logging.get(__name__)
@@ -25,11 +27,17 @@ class View:
     state: State
     attempt: int
     spec: JobSpec
+    created_at: datetime
+
+    def need(self, total: Resources) -> Resources:
+        """What it takes of a cluster of this size."""
+        return needs(self.spec, total)
 
     @property
-    def need(self) -> Resources:
-        """What it takes of the cluster."""
-        return needs(self.spec.workers, self.spec.gpus_per_worker)
+    def timed_out(self) -> bool:
+        """Whether it has taken longer than it may."""
+        seconds = self.spec.timeout_seconds
+        return seconds is not None and now() > self.created_at + timedelta(seconds=seconds)
 
     @property
     def submission(self) -> str:
@@ -39,7 +47,7 @@ class View:
 
 def view_of(job: Job) -> View:
     """The job as it is now."""
-    return View(job.id, State(job.state), job.attempt, JobSpec.model_validate(job.spec))
+    return View(job.id, State(job.state), job.attempt, JobSpec.model_validate(job.spec), job.created_at)
 
 
 def unchanged(job: Job, view: View) -> bool:
@@ -51,6 +59,9 @@ def take_in(context: Context, view: View) -> ingest.DamagedError | None:
     """Copy progress and every newly committed epoch; says what is damaged instead of raising it."""
     try:
         _take_progress(context, view)
+    except ingest.DamagedError as error:
+        log.warning("damaged progress", error=str(error))  # the next report replaces it
+    try:
         while _take_epoch(context, view):
             pass
     except ingest.DamagedError as error:
@@ -81,7 +92,11 @@ def _take_epoch(context: Context, view: View) -> bool:
         if manifest is None:
             return False
         names = jobs.sample_names(session, job)
-    rows = ingest.read_rows(context.store, manifest, names)
+    try:
+        rows = ingest.read_rows(context.store, manifest, names)
+    except ingest.DamagedError as error:
+        error.mark = keys.epoch_manifest(view.job_id, epoch)
+        raise
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, view.job_id)
         if job is None or job.epochs_done != epoch:

@@ -40,7 +40,7 @@ class State(StrEnum):
 
 MOVES: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.FAILED, State.CANCELLED}),
-    State.STARTING: frozenset({State.RUNNING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
+    State.STARTING: frozenset({State.STARTING, State.RUNNING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.RUNNING: frozenset({State.STARTING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.CANCELLING: frozenset({State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
@@ -75,6 +75,7 @@ class Action(StrEnum):
     STOP = "stop"
     SUCCEED = "succeed"
     FAIL = "fail"
+    TIME_OUT = "time out"
     CANCEL = "cancel"
 
 
@@ -102,23 +103,36 @@ def on_cancel(current: State) -> State:
     return current
 
 
-def decide(state: State, run: RunStatus, *, attempt: int, has_result: bool) -> Action:
+def decide(  # noqa: PLR0911 - one answer for each case
+    state: State,
+    run: RunStatus,
+    *,
+    attempt: int,
+    has_result: bool,
+    broken: bool = False,
+    timed_out: bool = False,
+) -> Action:
     """What to do about a job that was handed to Ray.
 
     Args:
         state: one that holds resources.
         run: what Ray says of the current attempt.
         attempt: the current attempt, counted from 1.
-        has_result: whether the run wrote its result manifest, the mark of completeness.
+        has_result: whether the run wrote its result manifest and everything that belongs to it is whole.
+        broken: whether the attempt ended in a way that another one can mend: its process was killed, or what it wrote
+            is damaged. A run that says itself why it failed is not broken.
+        timed_out: whether the job has taken longer than it may.
     """
     if state is State.CANCELLING:
         return Action.CANCEL if run.over else Action.STOP
+    if run.over and has_result:
+        return Action.SUCCEED
+    if timed_out:
+        return Action.TIME_OUT if run.over else Action.STOP
     if not run.over:
         return Action.MARK_RUNNING if state is State.STARTING and run is RunStatus.RUNNING else Action.WAIT
-    if has_result:
-        return Action.SUCCEED
-    if run is not RunStatus.UNKNOWN:
-        return Action.FAIL
-    if state is State.STARTING:
+    if run is RunStatus.UNKNOWN and state is State.STARTING:
         return Action.SUBMIT  # the service ended between deciding and submitting; the same id cannot start twice
-    return Action.RETRY if attempt < MAX_ATTEMPTS else Action.FAIL
+    if run is RunStatus.UNKNOWN or broken:
+        return Action.RETRY if attempt < MAX_ATTEMPTS else Action.FAIL
+    return Action.FAIL

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import ParamSpec
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,17 +21,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from service import logging
 from service.api.dependencies import Context
 from service.db import jobs
-from service.jobs import ingest
-from service.jobs.capacity import NOTHING, Capacity, Resources, Waiting, never_fits, plan
+from service.jobs import ingest, transitions
+from service.jobs.capacity import NOTHING, Waiting, never_fits, plan
 from service.jobs.cluster import Endpoint
-from service.jobs.failures import explain, impossible
-from service.jobs.intake import View, take_in, unchanged, view_of
+from service.jobs.failures import explain, impossible, too_slow
+from service.jobs.intake import View, take_in, view_of
 from service.jobs.lifecycle import Action, State, decide
+from service.jobs.outcome import Outcome, epochs_done, outcome_of
 from service.jobs.submission import RayJobs, RayUnreachableError, Run, entrypoint, environment, submission_id
 from service.main import open_context
 from service.settings import Settings
 from workers.contract import keys
-from workers.contract.request import Failure, TrainRequest
+from workers.contract.request import TrainRequest
 from workers.contract.store import StoreUnavailable
 
 log = logging.get(__name__)
@@ -65,25 +66,27 @@ class Reconciler:
             views = [view_of(job) for job in jobs.unfinished(session)]
         if not views:
             return
-        queued = [view for view in views if view.state is State.QUEUED]
+        for view in views:
+            if view.state is State.QUEUED and view.timed_out:
+                self._guard(view, transitions.fail, self._context, view, too_slow(view.spec, 0))
+        queued = [view for view in views if view.state is State.QUEUED and not view.timed_out]
         ray = self._connect()
         if ray is None:
             for view in queued:
-                self._guard(self._wait, view, f"Ray: {self._context.cluster.problem}")
+                self._guard(view, transitions.wait, self._context, view, f"Ray: {self._context.cluster.problem}")
             return
         started = [view for view in views if view.state is not State.QUEUED]
         for view in started:
-            self._guard(self._look_at, view, ray)
+            self._guard(view, self._look_at, view, ray)
         if queued:
-            taken = sum((view.need for view in started), NOTHING)
-            self._serve_queue(ray, queued, ray.capacity(), taken)
+            self._serve_queue(ray, queued, started)
 
     @staticmethod
-    def _guard(act: Callable[Concatenate[View, P], None], view: View, *args: P.args, **options: P.kwargs) -> None:
+    def _guard(view: View, act: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
         """One job's trouble must not stop the others; it is tried again in the next round."""
         with structlog.contextvars.bound_contextvars(job_id=view.job_id):
             try:
-                act(view, *args, **options)
+                act(*args, **options)
             except (RayUnreachableError, StoreUnavailable, SQLAlchemyError) as error:
                 log.warning("job is looked at again later", error=str(error))
             except Exception:
@@ -104,29 +107,26 @@ class Reconciler:
 
     # --- the queue
 
-    def _serve_queue(self, ray: RayJobs, queued: list[View], capacity: Capacity | None, taken: Resources) -> None:
+    def _serve_queue(self, ray: RayJobs, queued: list[View], started: list[View]) -> None:
+        capacity = ray.capacity()
         if capacity is None:
             for view in queued:
-                self._guard(self._wait, view, "Ray: it does not know its own size yet")
+                self._guard(view, transitions.wait, self._context, view, "Ray: it does not know its own size yet")
             return
+        total = capacity.total
         possible = []
         for view in queued:
-            if reason := never_fits(view.need, capacity.total):
-                self._guard(self._fail, view, impossible(reason))
+            if reason := never_fits(view.need(total), total):
+                self._guard(view, transitions.fail, self._context, view, impossible(reason))
             else:
                 possible.append(view)
-        waiting = plan([Waiting(view.job_id, view.need) for view in possible], capacity, taken)
+        taken = sum((view.need(total) for view in started), NOTHING)
+        waiting = plan([Waiting(view.job_id, view.need(total)) for view in possible], capacity, taken)
         for view in possible:
             if missing := waiting[view.job_id]:
-                self._guard(self._wait, view, missing)
+                self._guard(view, transitions.wait, self._context, view, missing)
             else:
-                self._guard(self._submit, view, ray, new_attempt=True)
-
-    def _wait(self, view: View, what: str) -> None:
-        with self._context.sessions.begin() as session:
-            job = jobs.lock_job(session, view.job_id)
-            if job is not None and unchanged(job, view) and job.waiting_for != what:
-                job.waiting_for = what
+                self._guard(view, self._submit, view, ray, new_attempt=True)
 
     def _submit(self, view: View, ray: RayJobs, *, new_attempt: bool) -> None:
         store = self._context.store
@@ -136,12 +136,8 @@ class Reconciler:
         attempt = view.attempt
         if new_attempt:
             attempt += 1
-            with self._context.sessions.begin() as session:
-                job = jobs.lock_job(session, view.job_id)
-                if job is None or not unchanged(job, view):
-                    return  # cancelled meanwhile
-                jobs.begin_attempt(session, job, submission_id(view.job_id, attempt))
-                job.waiting_for = "Ray to start the run"
+            if not transitions.begin_attempt(self._context, view, attempt):
+                return  # cancelled meanwhile
         settings = self._context.settings
         ray.submit(
             submission_id(view.job_id, attempt),
@@ -153,92 +149,58 @@ class Reconciler:
     # --- a job that was handed to Ray
 
     def _look_at(self, view: View, ray: RayJobs) -> None:
+        context = self._context
         run = ray.run(view.submission)  # asked first: what a run that is over has written is there to be read
-        damage = take_in(self._context, view)
-        has_result = False
-        try:
-            has_result = run.status.over and ingest.read_result(self._context.store, view.job_id) is not None
-        except ingest.DamagedError as error:
-            damage = damage or error
-        action = decide(view.state, run.status, attempt=view.attempt, has_result=has_result)
-        if damage is not None and action in {Action.SUCCEED, Action.FAIL}:
-            self._finish(view, ray, run, damage)
-        elif action is Action.SUCCEED:
-            self._succeed(view, ray)
-        elif action is Action.FAIL:
-            self._finish(view, ray, run, None)
+        outcome = outcome_of(context, view, run, take_in(context, view))
+        action = decide(
+            view.state,
+            run.status,
+            attempt=view.attempt,
+            has_result=outcome.result is not None,
+            broken=outcome.broken,
+            timed_out=view.timed_out,
+        )
+        if action is Action.WAIT:
+            return
+        if action is Action.MARK_RUNNING:
+            transitions.running(context, view)
         elif action is Action.SUBMIT:
             self._submit(view, ray, new_attempt=False)
-        elif action is Action.RETRY:
-            log.warning("ray lost the run, it starts again from its checkpoint", attempt=view.attempt)
-            self._submit(view, ray, new_attempt=True)
         elif action is Action.STOP:
             self._stop(view, ray)
+        else:
+            self._end_attempt(action, view, ray, run, outcome)
+
+    def _end_attempt(self, action: Action, view: View, ray: RayJobs, run: Run, outcome: Outcome) -> None:
+        context, tail = self._context, self._log_tail(view, ray)
+        if action is Action.RETRY:
+            self._retry(view, ray, outcome.damage, tail)
         elif action is Action.CANCEL:
-            self._cancelled(view, ray)
-        elif action is Action.MARK_RUNNING:
-            with self._context.sessions.begin() as session:
-                job = jobs.lock_job(session, view.job_id)
-                if job is not None and unchanged(job, view):
-                    jobs.set_state(session, job, State.RUNNING, attempt=view.attempt)
-                    job.waiting_for = "the training processes to start"
+            transitions.cancelled(context, view, tail)
+        elif action is Action.TIME_OUT:
+            transitions.fail(context, view, too_slow(view.spec, epochs_done(context, view)), tail)
+        elif outcome.result is not None:
+            transitions.succeed(context, view, outcome.result, tail)
+        else:
+            failure = outcome.report or explain(run, view.attempt, tail, str(outcome.damage or ""))
+            transitions.fail(context, view, failure, tail)
+        self._stop_sent.pop(view.submission, None)
 
-    def _succeed(self, view: View, ray: RayJobs) -> None:
-        result = ingest.read_result(self._context.store, view.job_id)
-        if result is None:
-            return
-        tail = self._log_tail(view, ray)
-        with self._context.sessions.begin() as session:
-            job = jobs.lock_job(session, view.job_id)
-            if job is None or not unchanged(job, view):
-                return
-            if job.epochs_done < result.epochs:
-                failure = Failure(
-                    kind="store", cause=f"the run left {job.epochs_done} of {result.epochs} epochs in the store"
-                )
-                jobs.end_attempt(session, job, tail)
-                jobs.fail(session, job, failure)
-                return
-            jobs.add_result(session, job, result)
-            jobs.end_attempt(session, job, tail)
-            jobs.set_state(session, job, State.SUCCEEDED)
-        log.info("job succeeded")
-
-    def _finish(self, view: View, ray: RayJobs, run: Run, damage: ingest.DamagedError | None) -> None:
-        tail = self._log_tail(view, ray)
-        written = None
-        if damage is None:
-            try:
-                written = ingest.read_failure(self._context.store, view.job_id, view.attempt)
-            except ingest.DamagedError as error:
-                log.warning("damaged failure report", error=str(error))
-        self._fail(view, written or explain(run, view.attempt, tail, str(damage or "")), tail)
-
-    def _fail(self, view: View, failure: Failure, tail: str = "") -> None:
-        with self._context.sessions.begin() as session:
-            job = jobs.lock_job(session, view.job_id)
-            if job is None or not unchanged(job, view):
-                return
-            jobs.end_attempt(session, job, tail)
-            jobs.fail(session, job, failure)
-        log.warning("job failed", cause=failure.cause, kind=failure.kind)
+    def _retry(self, view: View, ray: RayJobs, damage: ingest.DamagedError | None, tail: str) -> None:
+        """Another attempt, which goes on from a checkpoint before what is damaged or missing."""
+        log.warning("the run starts again", attempt=view.attempt, damage=str(damage or ""))
+        if damage is not None:
+            # Without its commit mark the epoch is missing; without the result's the run is not complete.
+            for mark in {damage.mark, keys.result_manifest(view.job_id)}:
+                self._context.store.delete(mark)
+        if transitions.end_attempt(self._context, view, tail):
+            self._submit(view, ray, new_attempt=True)
 
     def _stop(self, view: View, ray: RayJobs) -> None:
         last = self._stop_sent.get(view.submission, -STOP_AGAIN_SECONDS)
         if time.monotonic() - last >= STOP_AGAIN_SECONDS:
             self._stop_sent[view.submission] = time.monotonic()
             ray.stop(view.submission)
-
-    def _cancelled(self, view: View, ray: RayJobs) -> None:
-        tail = self._log_tail(view, ray)
-        with self._context.sessions.begin() as session:
-            job = jobs.lock_job(session, view.job_id)
-            if job is None or not unchanged(job, view):
-                return
-            jobs.end_attempt(session, job, tail)
-            jobs.set_state(session, job, State.CANCELLED)
-        self._stop_sent.pop(view.submission, None)
-        log.info("job cancelled")
 
     @staticmethod
     def _log_tail(view: View, ray: RayJobs) -> str:

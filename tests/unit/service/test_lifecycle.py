@@ -76,6 +76,7 @@ def test_cancel_is_idempotent_and_follows_the_rules(current: State, after: State
         (State.RUNNING, RunStatus.UNKNOWN, 1, False, Action.RETRY),
         (State.RUNNING, RunStatus.UNKNOWN, MAX_ATTEMPTS, False, Action.FAIL),
         (State.RUNNING, RunStatus.UNKNOWN, MAX_ATTEMPTS, True, Action.SUCCEED),
+        (State.STARTING, RunStatus.FAILED, 1, False, Action.FAIL),
         (State.CANCELLING, RunStatus.RUNNING, 1, False, Action.STOP),
         (State.CANCELLING, RunStatus.PENDING, 1, False, Action.STOP),
         (State.CANCELLING, RunStatus.STOPPED, 1, False, Action.CANCEL),
@@ -86,3 +87,30 @@ def test_cancel_is_idempotent_and_follows_the_rules(current: State, after: State
 )
 def test_what_is_done(state: State, run: RunStatus, attempt: int, has_result: bool, action: Action) -> None:
     assert decide(state, run, attempt=attempt, has_result=has_result) is action
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+def test_what_another_attempt_can_mend_is_tried_again(state: State) -> None:
+    for run in (RunStatus.FAILED, RunStatus.SUCCEEDED):
+        for attempt in range(1, MAX_ATTEMPTS):
+            assert decide(state, run, attempt=attempt, has_result=False, broken=True) is Action.RETRY
+            assert move(state, State.STARTING) is State.STARTING
+        assert decide(state, run, attempt=MAX_ATTEMPTS, has_result=False, broken=True) is Action.FAIL
+
+
+@pytest.mark.parametrize("run", list(RunStatus))
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+def test_a_job_that_is_too_slow_is_stopped_and_then_ended(state: State, run: RunStatus) -> None:
+    action = decide(state, run, attempt=1, has_result=False, timed_out=True)
+    assert action is (Action.TIME_OUT if run.over else Action.STOP)
+    assert State.FAILED in MOVES[state]
+
+
+def test_a_result_that_came_too_late_is_still_one() -> None:
+    assert decide(State.RUNNING, RunStatus.SUCCEEDED, attempt=1, has_result=True, timed_out=True) is Action.SUCCEED
+
+
+@pytest.mark.parametrize("run", list(RunStatus))
+def test_cancelling_goes_before_everything(run: RunStatus) -> None:
+    action = decide(State.CANCELLING, run, attempt=1, has_result=True, broken=True, timed_out=True)
+    assert action is (Action.CANCEL if run.over else Action.STOP)

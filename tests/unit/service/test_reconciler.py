@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from service.jobs.lifecycle import MAX_ATTEMPTS, State
 from service.jobs.reconciler import Reconciler
 from service.jobs.submission import LOG_TAIL_BYTES, RayJobs
 from workers.contract import keys
-from workers.contract.request import JobSpec, TrainRequest
+from workers.contract.request import Failure, JobSpec, TrainRequest
 
 SAMPLES = 6
 
@@ -292,19 +293,120 @@ def test_a_damaged_shard_is_not_believed(
     assert read(job_id).epochs_done == 1
 
 
-def test_a_shard_that_stays_damaged_fails_the_job_in_words(
+def finish(ray: FakeRay, run: str, status: str = "SUCCEEDED", exit_code: int | None = 0) -> None:
+    ray.runs[run] |= {"status": status, "driver_exit_code": exit_code}
+
+
+@pytest.mark.parametrize("harm", ["shard missing", "shard truncated", "manifest missing", "result unreadable"])
+def test_what_is_damaged_is_done_again(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType, harm: str
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    for epoch in range(2):
+        scripted.write_epoch(context.store, job_id, 1, epoch, SAMPLES)
+    scripted.write_result(context.store, job_id, 1, 2)
+    first = keys.epoch_manifest(job_id, 0)
+    if harm == "shard missing":
+        context.store.delete(shard(job_id))
+    elif harm == "shard truncated":
+        context.store.put(shard(job_id), context.store.get(shard(job_id))[:-1])
+    elif harm == "manifest missing":
+        context.store.delete(first)
+    else:
+        context.store.put(keys.result_manifest(job_id), b"{")
+    finish(ray, f"{job_id}-1")
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).attempt) == (State.STARTING, 2)
+    assert ray.submissions[-1]["submission_id"] == f"{job_id}-2"
+    # The run sees which epoch is missing, and that it is not complete; what is whole stays.
+    assert context.store.exists(first) == (harm == "result unreadable")
+    assert not context.store.exists(keys.result_manifest(job_id))
+    assert context.store.exists(keys.epoch_manifest(job_id, 1))
+    scripted.write_epoch(context.store, job_id, 2, 0, SAMPLES)
+    scripted.write_result(context.store, job_id, 2, 2)
+    finish(ray, f"{job_id}-2")
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).epochs_done) == (State.SUCCEEDED, 2)
+
+
+def test_a_shard_that_is_damaged_again_and_again_fails_the_job_in_words(
     context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
 ) -> None:
     job_id = queue()
     reconciler.round()
-    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
-    scripted.write_result(context.store, job_id, 1, 1)
-    context.store.delete(shard(job_id))
-    ray.runs[f"{job_id}-1"]["status"] = "SUCCEEDED"
-    reconciler.round()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        scripted.write_epoch(context.store, job_id, attempt, 0, SAMPLES)
+        scripted.write_result(context.store, job_id, attempt, 1)
+        context.store.delete(shard(job_id))
+        finish(ray, f"{job_id}-{attempt}")
+        reconciler.round()
     job = read(job_id)
     assert (job.state, job.failure["kind"]) == (State.FAILED, "store")
     assert shard(job_id) in job.failure["cause"]
+
+
+def test_a_run_that_was_killed_starts_again_and_at_last_fails_in_words(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert (read(job_id).state, read(job_id).attempt) == (State.STARTING, attempt)
+        finish(ray, f"{job_id}-{attempt}", "FAILED", -9)
+        reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.failure["kind"]) == (State.FAILED, "out_of_memory")
+    assert "batch_size" in job.failure["hint"]
+    with context.database.read() as session:
+        logs = [attempt.log for attempt in session.scalars(select(Attempt).where(Attempt.job_id == job_id))]
+    assert logs == ["the end\n"] * MAX_ATTEMPTS
+
+
+def test_a_run_that_says_why_it_failed_is_not_tried_again(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    failure = Failure(kind="data", cause="image 7 cannot be read")
+    context.store.put(keys.failure(job_id, 1), failure.model_dump_json().encode())
+    finish(ray, f"{job_id}-1", "FAILED", -9)
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).failure["cause"]) == (State.FAILED, "image 7 cannot be read")
+
+
+@pytest.mark.parametrize("when", ["queued", "starting", "running"])
+def test_a_job_that_takes_too_long_is_stopped(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, when: str
+) -> None:
+    if when == "queued":
+        ray.cpus = 1
+        queue()  # holds the only CPU
+    job_id = queue(timeout_seconds=3600)
+    for _ in range({"queued": 1, "starting": 1, "running": 2}[when]):
+        reconciler.round()
+    assert read(job_id).state == when.upper()
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        job.created_at -= timedelta(hours=2)
+    reconciler.round()
+    reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.failure["kind"]) == (State.FAILED, "timeout")
+    assert "3600 s" in job.failure["cause"]
+    assert ray.stops == ([] if when == "queued" else [f"{job_id}-1"])
+
+
+def test_a_job_that_accepts_fewer_workers_starts_on_a_smaller_cluster(
+    ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    ray.cpus = 3
+    elastic, next_one, rigid = queue(workers=8, min_workers=2), queue(), queue(workers=8, min_workers=4)
+    reconciler.round()
+    assert read(elastic).state == State.STARTING
+    assert read(next_one).waiting_for == "1 CPU (0 free of 3)"  # all three are the elastic one's
+    assert read(rigid).failure["cause"] == "the job needs 4 CPUs, the cluster has 3"
 
 
 @pytest.mark.parametrize("count", [SAMPLES - 1, SAMPLES + 1])

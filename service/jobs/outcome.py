@@ -1,0 +1,80 @@
+"""What an attempt that is over has left: a result, a report of its failure, or something that another one must mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service import logging
+from service.api.dependencies import Context
+from service.db import jobs
+from service.jobs import ingest
+from service.jobs.intake import View
+from service.jobs.lifecycle import RunStatus
+from service.jobs.submission import Run
+from workers.contract import keys
+from workers.contract.request import Failure, ResultManifest
+
+log = logging.get(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes:
+        result: what the finished run left, if it is whole.
+        report: why the attempt says that it failed.
+        damage: what of its objects cannot be used.
+        broken: whether another attempt can mend it: the process was killed or lost, or what it wrote is damaged.
+    """
+
+    result: ResultManifest | None
+    report: Failure | None
+    damage: ingest.DamagedError | None
+    broken: bool
+
+
+def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedError | None) -> Outcome:
+    """Read what an attempt has left.
+
+    Args:
+        context: database and store.
+        view: the job.
+        run: what Ray says of the attempt.
+        damage: what of its epochs is damaged.
+    """
+    if not run.status.over:
+        return Outcome(None, None, damage, broken=False)
+    result = None
+    try:
+        result = _result(context, view)
+    except ingest.DamagedError as error:
+        damage = damage or error
+    try:
+        report = ingest.read_failure(context.store, view.job_id, view.attempt)
+    except ingest.DamagedError as error:
+        log.warning("damaged failure report", error=str(error))
+        report = None
+    broken = report is None and (run.crashed or damage is not None or run.status is RunStatus.SUCCEEDED)
+    return Outcome(result if damage is None else None, report, damage, broken)
+
+
+def _result(context: Context, view: View) -> ResultManifest | None:
+    """The result, once all epochs before it were taken in.
+
+    Raises:
+        DamagedError: it is not what it should be.
+    """
+    result = ingest.read_result(context.store, view.job_id)
+    done = epochs_done(context, view)
+    if result is not None and done < result.epochs:
+        what = f"the run left {done} of {result.epochs} epochs in the store"
+        raise ingest.DamagedError(what, mark=keys.result_manifest(view.job_id))
+    return result
+
+
+def epochs_done(context: Context, view: View) -> int:
+    """How many epochs of a job were taken in."""
+    with context.database.read() as session:
+        job = jobs.get_job(session, view.job_id)
+        return job.epochs_done if job is not None else 0
