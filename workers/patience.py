@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from workers.contract.store import ObjectStore, StoreRefuses, StoreUnavailable
+from workers.contract.store import ObjectMissing, ObjectStore, StoreRefuses, StoreUnavailable
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -31,12 +31,22 @@ class PatientStore:
         self._store, self._patience = store, patience
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """Write an object."""
-        self._insist(lambda: self._store.put(key, data, content_type))
+        """Write an object, and look whether it arrived."""
+
+        def put() -> None:
+            self._store.put(key, data, content_type)
+            self._check(key, len(data))
+
+        self._insist(put)
 
     def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> None:
-        """Write an object from a file."""
-        self._insist(lambda: self._store.put_file(key, path, content_type))
+        """Write an object from a file, and look whether it arrived."""
+
+        def put() -> None:
+            self._store.put_file(key, path, content_type)
+            self._check(key, path.stat().st_size)
+
+        self._insist(put)
 
     def get(self, key: str) -> bytes:
         """Read a whole object."""
@@ -65,6 +75,14 @@ class PatientStore:
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str | None:
         """A URL for a download; needs no network."""
         return self._store.presigned_get(key, expires_s, filename, media_type)
+
+    def _check(self, key: str, expected: int) -> None:
+        try:
+            found = self._store.size(key)
+        except ObjectMissing:
+            found = 0
+        if found != expected:
+            raise StoreUnavailable(f"{key} has {found} bytes in the store, {expected} were written")
 
     def _insist(self, act: Callable[[], T]) -> T:
         begun = time.monotonic()

@@ -1,21 +1,22 @@
 """The Ray Train side: how many workers, and what happens when one is lost.
 
 Ray Train starts the workers again from the beginning of `train_on_worker`; what was done before lies in our own store
-(`workers.checkpoint`), so Ray's storage is scratch and no path on any machine matters.
+(`workers.checkpoint`), so Ray's storage is memory and no path on any machine matters.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from datetime import timedelta
 from typing import Any, TypedDict
 
 import ray.train
 import torch
-from ray.train import RunConfig, ScalingConfig
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import RunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.config import FailureConfig, ScalingConfig
 
 from workers.contract.request import TrainRequest
 from workers.contract.store import open_store
@@ -47,24 +48,24 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
     # Ray Train polls its workers in this rhythm; one that does not answer for as long as a collective may take is dead.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(hang))
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = TorchTrainer(
-            train_on_worker,
-            train_loop_config=dict(LoopConfig(request=request.model_dump_json(), attempt=attempt, store_url=store_url)),
-            torch_config=TorchConfig(backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=int(hang)),
-            scaling_config=ScalingConfig(
-                num_workers=spec.workers if fewest == spec.workers else (fewest, spec.workers),
-                use_gpu=spec.gpus_per_worker > 0,
-                resources_per_worker={"CPU": 1, **({"GPU": 1} if spec.gpus_per_worker else {})},
-                elastic_resize_monitor_interval_s=float(os.environ.get(RESIZE_INTERVAL, "30")),
-            ),
-            run_config=RunConfig(
-                name=f"{request.job_id}-{attempt}",
-                storage_path=scratch,
-                failure_config=FailureConfig(max_failures=MAX_WORKER_FAILURES, controller_failure_limit=1),
-            ),
-        )
-        trainer.fit()
+    trainer = TorchTrainer(
+        train_on_worker,
+        train_loop_config=dict(LoopConfig(request=request.model_dump_json(), attempt=attempt, store_url=store_url)),
+        torch_config=TorchConfig(backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=int(hang)),
+        scaling_config=ScalingConfig(
+            num_workers=spec.workers if fewest == spec.workers else (fewest, spec.workers),
+            use_gpu=spec.gpus_per_worker > 0,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if spec.gpus_per_worker else {})},
+            elastic_resize_monitor_interval_s=float(os.environ.get(RESIZE_INTERVAL, "30")),
+        ),
+        run_config=RunConfig(
+            name=f"{request.job_id}-{attempt}",
+            storage_path="/ray",
+            storage_filesystem=PyFileSystem(FSSpecHandler(MemoryFileSystem())),
+            failure_config=FailureConfig(max_failures=MAX_WORKER_FAILURES, controller_failure_limit=1),
+        ),
+    )
+    trainer.fit()
 
 
 def train_on_worker(config: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ from workers.contract.store import StoreUnavailable
 log = logging.get(__name__)
 P = ParamSpec("P")
 STOP_AGAIN_SECONDS = 3.0  # a run that was still starting can miss the first request
+DAMAGE_SECONDS = 30.0  # a run that resumes may just be writing anew what looks damaged
 
 
 class Reconciler:
@@ -47,6 +48,7 @@ class Reconciler:
         self._context = context
         self._ray: tuple[Endpoint, RayJobs] | None = None
         self._stop_sent: dict[str, float] = {}
+        self._damaged: dict[str, float] = {}  # since when what a run wrote cannot be used
 
     def run(self, stop: threading.Event) -> None:
         """Round after round, until told to stop."""
@@ -151,7 +153,12 @@ class Reconciler:
     def _look_at(self, view: View, ray: RayJobs) -> None:
         context = self._context
         run = ray.run(view.submission)  # asked first: what a run that is over has written is there to be read
-        outcome = outcome_of(context, view, run, take_in(context, view))
+        damage = take_in(context, view)
+        if self._stays_damaged(view, damage) and not run.status.over:
+            # Nothing behind the damaged epoch can be taken in: the sooner it is done again, the less is lost.
+            self._stop(view, ray)
+            return
+        outcome = outcome_of(context, view, run, damage)
         action = decide(
             view.state,
             run.status,
@@ -185,6 +192,7 @@ class Reconciler:
             failure = outcome.report or explain(run, view.attempt, tail, str(outcome.damage or ""))
             transitions.fail(context, view, failure, tail)
         self._stop_sent.pop(view.submission, None)
+        self._damaged.pop(view.submission, None)
 
     def _retry(self, view: View, ray: RayJobs, damage: ingest.DamagedError | None, tail: str) -> None:
         """Another attempt, which goes on from a checkpoint before what is damaged or missing."""
@@ -195,6 +203,13 @@ class Reconciler:
                 self._context.store.delete(mark)
         if transitions.end_attempt(self._context, view, tail):
             self._submit(view, ray, new_attempt=True)
+
+    def _stays_damaged(self, view: View, damage: ingest.DamagedError | None) -> bool:
+        if damage is None:
+            self._damaged.pop(view.submission, None)
+            return False
+        since = self._damaged.setdefault(view.submission, time.monotonic())
+        return time.monotonic() - since >= DAMAGE_SECONDS
 
     def _stop(self, view: View, ray: RayJobs) -> None:
         last = self._stop_sent.get(view.submission, -STOP_AGAIN_SECONDS)

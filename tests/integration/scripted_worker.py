@@ -1,7 +1,8 @@
 """A training run without training: writes the objects of the contract, and waits where a test tells it to.
 
-The job's name is its script: `hold=2` waits after epoch 2 until the object `jobs/<id>/go` exists; `die=1` kills
-itself after epoch 1; `fail=1` reports a failure after epoch 1; `ignore-term` does not listen to SIGTERM.
+The job's name is its script: `hold=2` waits after epoch 2 until the object `jobs/<id>/go` exists; `die=1` kills itself
+after epoch 1, with `always` in every attempt; `fail=1` reports a failure after epoch 1; `ignore-term` does not listen
+to SIGTERM.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def main() -> None:
         if script.get("hold") == str(epoch):
             while not store.exists(f"{keys.job(options.job)}go"):
                 time.sleep(0.05)
-        if script.get("die") == str(epoch):
+        if script.get("die") == str(epoch) and (options.attempt == 1 or "always" in script):
             os.kill(os.getpid(), signal.SIGKILL)
         if script.get("fail") == str(epoch):
             failure = Failure(kind="data", cause="image 7 cannot be read", hint="remove it")

@@ -4,92 +4,19 @@ is a script. Killed at the worst moments, the service loses nothing and doubles 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 
-import httpx
 import psutil
 import pytest
 
 from service.api.dependencies import Context
-from service.jobs.ray_head import HeadRecord
+from tests.integration.harness import SERVE, Service, wait_for
 from workers.contract import keys
 
-KEY = "dale_7hGf2Kq9Lm4Zx8Vb1Nc6Ty3"
-SERVE = "from service.embedded import serve; from service.settings import Settings; serve(Settings())"
 SAMPLES = 6
-
-
-class Service:
-    """`dale serve` as a child process that can be killed and started again."""
-
-    def __init__(self, folder: Path, command: tuple[str, ...]) -> None:
-        self.folder = folder
-        self._environment = {
-            **os.environ,
-            "DALE_DATA_DIR": str(folder),
-            "DALE_PORT": "0",
-            "DALE_API_KEY": KEY,
-            "DALE_RAY_CPUS": "2",
-            "DALE_RECONCILE_SECONDS": "0.2",
-            "DALE_JOB_STOP_SECONDS": "2",
-            "DALE_NETWORK_CHECK": "false",
-            "DALE_WORKER_COMMAND": subprocess.list2cmdline(command),
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-        self.http = httpx.Client()
-
-    def start(self) -> None:
-        (self.folder / "service.json").unlink(missing_ok=True)
-        log = (self.folder.parent / "service.log").open("ab")
-        self.process = subprocess.Popen([sys.executable, "-c", SERVE], env=self._environment, stdout=log, stderr=log)
-        wait_for((self.folder / "service.json").exists)
-        url = json.loads((self.folder / "service.json").read_text())["url"]
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            assert self.process.wait(30) == 0
-
-    def head(self) -> HeadRecord:
-        return HeadRecord.model_validate_json((self.folder / "ray_head.json").read_bytes())
-
-    def post(self, dataset_id: str, **spec: object) -> str:
-        answer = self.http.post("/v1/jobs", json={"dataset_id": dataset_id, "epochs": 4, **spec})
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def job(self, job_id: str) -> dict[str, object]:
-        answer: dict[str, object] = self.http.get(f"/v1/jobs/{job_id}").json()
-        return answer
-
-    def wait(self, job_id: str, *states: str, seconds: float = 90) -> dict[str, object]:
-        wait_for(lambda: self.job(job_id)["state"] in states, seconds, lambda: self.job(job_id))
-        return self.job(job_id)
-
-    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        with sqlite3.connect(self.folder / "dale.db") as connection:
-            return connection.execute(query, values).fetchall()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 90, tell: Callable[[], object] = lambda: "") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {tell()}"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -197,16 +124,16 @@ def test_cancel_ends_the_processes_within_seconds(
 
 def test_a_failure_says_what_to_do(service: Service, dataset_id: str) -> None:
     reported = service.post(dataset_id, name="fail=0")
-    killed = service.post(dataset_id, name="die=1")
+    killed = service.post(dataset_id, name="die=1 always")
     job = service.wait(reported, "FAILED")
     assert job["failure"]["cause"] == "image 7 cannot be read"
     assert job["failure"]["hint"] == "remove it"
     job = service.wait(killed, "FAILED")
     assert "killed (signal 9" in job["failure"]["cause"]
     assert "batch_size" in job["failure"]["hint"]
-    assert "attempt 1 in process" in job["failure"]["detail"]
-    assert job["epochs_done"] == 2  # what it had committed is kept
-    assert "attempt 1 in process" in service.http.get(f"/v1/jobs/{killed}/logs").text
+    assert "attempt 3 in process" in job["failure"]["detail"]
+    assert (job["attempt"], job["epochs_done"]) == (3, 2)  # what it had committed is kept
+    assert "attempt 3 in process" in service.http.get(f"/v1/jobs/{killed}/logs").text
 
 
 def test_killing_the_service_loses_nothing_and_doubles_nothing(
@@ -276,7 +203,7 @@ def test_two_services_cannot_share_a_folder(service: Service) -> None:
     other = Service(service.folder, ("true",))
     done = subprocess.run(
         [sys.executable, "-c", SERVE],
-        env=other._environment,
+        env=other.environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -346,6 +346,28 @@ def test_a_shard_that_is_damaged_again_and_again_fails_the_job_in_words(
     assert shard(job_id) in job.failure["cause"]
 
 
+def test_a_run_whose_epoch_stays_damaged_is_not_left_to_go_on(
+    context: Context,
+    ray: FakeRay,
+    reconciler: Reconciler,
+    queue: Any,
+    read: Any,
+    scripted: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    context.store.delete(shard(job_id))
+    reconciler.round()
+    assert ray.stops == []
+    monkeypatch.setattr("service.jobs.reconciler.DAMAGE_SECONDS", 0.0)
+    reconciler.round()
+    assert ray.stops == [f"{job_id}-1"]
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).attempt) == (State.STARTING, 2)
+
+
 def test_a_run_that_was_killed_starts_again_and_at_last_fails_in_words(
     context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
 ) -> None:

@@ -66,3 +66,26 @@ def test_a_refusal_is_not_waited_for(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(StoreRefuses):
         store.get("a/b")
     assert clock.now == 0
+
+
+@pytest.mark.parametrize("method", ["put", "put_file"])
+@pytest.mark.parametrize("kept", [0, 4])
+def test_what_did_not_arrive_whole_is_written_again(
+    tmp_path: Path, clock: Clock, method: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As seen of an older S3 server: the upload succeeds, and the object is not there."""
+    inner = open_store(f"file://{tmp_path}/store")
+    put, losses = inner.put, iter([True, True, False])
+
+    def lossy(key: str, data: bytes, content_type: str = "") -> None:
+        if not next(losses):
+            put(key, data)
+        elif kept:
+            put(key, data[:kept])
+
+    monkeypatch.setattr(inner, "put", lossy)
+    monkeypatch.setattr(inner, "put_file", lambda key, path, content_type="": lossy(key, path.read_bytes()))
+    (tmp_path / "file").write_bytes(b"content")
+    getattr(PatientStore(inner), method)("a/b", b"content" if method == "put" else tmp_path / "file")
+    assert inner.get("a/b") == b"content"
+    assert clock.now > 0
