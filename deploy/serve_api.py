@@ -1,0 +1,50 @@
+"""The HTTP service alone, for set-ups where the reconciler is a process of its own: `python deploy/serve_api.py`.
+
+`dale serve` is both in one, and needs a data folder. This keeps nothing on its machine: database and store are named
+by DALE_DATABASE_URL and DALE_STORE_URL, the Ray cluster by DALE_RAY_ADDRESS.
+"""
+
+from __future__ import annotations
+
+import uvicorn
+from fastapi import FastAPI
+
+from service import logging
+from service.embedded import OPEN_CONNECTIONS_SECONDS, CannotServeError, let_in
+from service.main import create_app, open_context
+from service.settings import Settings
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application, its database brought to the newest shape and its key let in.
+
+    Raises:
+        SystemExit: no cluster is named, or others could reach the service without a key.
+    """
+    if not settings.ray_address:
+        raise SystemExit("DALE_RAY_ADDRESS must name the Jobs API of a Ray cluster, for example http://ray-head:8265")
+    context = open_context(settings)
+    try:
+        let_in(context)
+    except CannotServeError as error:
+        raise SystemExit(str(error)) from error
+    return create_app(settings, context)
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    settings = Settings()
+    logging.configure(settings.log_level)
+    uvicorn.run(
+        build(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+# Ray head and Ray workers, with the training code. Build from the repository's root:
+#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0 .
+#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0-cuda --build-arg TORCH=cuda .
+FROM python:3.11.14-slim-bookworm AS build
+ARG TORCH=cpu
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /src
+RUN python -m venv /opt/dale
+COPY constraints.txt ./
+# On Linux, PyPI's torch is the CUDA build with its several gigabytes of libraries; the CPU build has an index of its own.
+RUN case "$TORCH" in \
+      cpu) /opt/dale/bin/pip install --no-cache-dir --no-deps --index-url https://download.pytorch.org/whl/cpu \
+             "$(grep '^torch==' constraints.txt)" ;; \
+      cuda) ;; \
+      *) echo "TORCH must be cpu or cuda, not $TORCH" >&2; exit 2 ;; \
+    esac
+COPY pyproject.toml README.md LICENSE ./
+COPY dale dale
+COPY workers workers
+COPY service service
+RUN /opt/dale/bin/pip install --no-cache-dir --constraint constraints.txt '.[train]'
+
+FROM python:3.11.14-slim-bookworm
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dale
+COPY --from=build /opt/dale /opt/dale
+# A token is asked for unless somebody turns that off on purpose. Checksums: older S3 servers lose uploads otherwise.
+ENV PATH=/opt/dale/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    RAY_AUTH_MODE=token \
+    RAY_USAGE_STATS_ENABLED=0 \
+    AWS_REQUEST_CHECKSUM_CALCULATION=when_required \
+    AWS_RESPONSE_CHECKSUM_VALIDATION=when_required
+WORKDIR /tmp
+USER 1000:1000
+EXPOSE 6379 8265
+CMD ["ray", "start", "--head", "--block", "--port=6379", "--dashboard-host=0.0.0.0", "--num-cpus=0"]
