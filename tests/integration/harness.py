@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,16 @@ class Service:
 
     def head(self) -> HeadRecord:
         return HeadRecord.model_validate_json((self.folder / "ray_head.json").read_bytes())
+
+    def upload(self, files: dict[str, bytes]) -> str:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name, content in files.items():
+                packed.writestr(name, content)
+        upload = {"file": ("dataset.zip", archive.getvalue())}
+        answer = self.http.post("/v1/datasets", files=upload, data={"name": "dataset"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     def post(self, dataset_id: str, **spec: object) -> str:
         answer = self.http.post("/v1/jobs", json={"dataset_id": dataset_id, "epochs": 4, **spec})

@@ -29,6 +29,7 @@ def misbehave(config: dict[str, Any]) -> None:
     from workers.contract.request import TrainRequest, WrittenObject
     from workers.contract.store import open_store
     from workers.learner import Learner
+    from workers.patience import PatientStore
     from workers.run import Run
 
     context = ray.train.get_context()
@@ -37,7 +38,7 @@ def misbehave(config: dict[str, Any]) -> None:
     script = [part.partition("=") for part in request.spec.name.split()]
     told = {(what, int(epoch or 0)) for what, _, epoch in script}
     job = keys.job(request.job_id)
-    store = open_store(config["store_url"])
+    store = PatientStore(open_store(config["store_url"]))
     step, write = Learner.step, Run.write
     steps_of: dict[int, int] = {}
 

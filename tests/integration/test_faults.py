@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 from safetensors.numpy import load as load_safetensors
 
 from tests.integration.harness import Service, alive, wait_for
@@ -49,26 +47,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def dataset_id(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return upload(service, tmp_path_factory.mktemp("upload") / "discs.zip")
-
-
-def upload(service: Service, archive: Path) -> str:
-    """Discs, a third of them labelled elsewhere."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:32, :32]
-    with zipfile.ZipFile(archive, "w") as packed:
-        for number in range(SAMPLES):
-            disc = (y - rng.integers(10, 22)) ** 2 + (x - rng.integers(10, 22)) ** 2 < rng.integers(4, 8) ** 2
-            label = np.roll(disc, 14, axis=1) if number % 3 == 0 else disc
-            image = np.clip(90 + 80 * disc[..., None] + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-            for folder, pixels in (("images", image), ("masks", label.astype(np.uint8) * 255)):
-                with packed.open(f"{folder}/disc-{number}.png", "w") as file:
-                    Image.fromarray(pixels).save(file, "PNG")
-    with archive.open("rb") as file:
-        answer = service.http.post("/v1/datasets", files={"file": ("discs.zip", file)}, data={"name": "discs"})
-    assert answer.status_code in {201, 202}, answer.text
-    return str(answer.json()["id"])
+def dataset_id(service: Service, disc_files: dict[str, bytes]) -> str:
+    return service.upload(disc_files)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +163,9 @@ def kill_the_driver(service: Service, job_id: str, pids: list[int]) -> None:
 
 
 def kill_the_head(service: Service, job_id: str, pids: list[int]) -> None:
-    os.kill(service.head().pid, signal.SIGKILL)
+    head = psutil.Process(service.head().pid)
+    for process in [head, *head.children(recursive=True)]:
+        process.kill()
 
 
 def kill_the_service(service: Service, job_id: str, pids: list[int]) -> None:
@@ -193,7 +175,7 @@ def kill_the_service(service: Service, job_id: str, pids: list[int]) -> None:
 
 def kill_service_and_head(service: Service, job_id: str, pids: list[int]) -> None:
     service.kill()
-    os.kill(service.head().pid, signal.SIGKILL)
+    kill_the_head(service, job_id, pids)
     service.start()
 
 

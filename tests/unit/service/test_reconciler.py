@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -268,6 +272,41 @@ def test_an_epoch_is_taken_in_whole_or_not_at_all(
         assert session.scalar(select(func.count()).select_from(Confidence)) == 0
     assert read(job_id).epochs_done == 0
     reconciler.round()
+    assert read(job_id).epochs_done == 1
+
+
+DIE_BEFORE_COMMIT = """
+import os, signal
+from service.db import jobs
+from service.jobs.intake import take_in, view_of
+from service.main import open_context
+from service.settings import Settings
+
+context = open_context(Settings())
+jobs.add_event = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # the last act of the transaction
+with context.database.read() as session:
+    view = view_of(jobs.unfinished(session)[0])
+take_in(context, view)
+"""
+
+
+def test_a_reconciler_killed_between_ingesting_and_committing_doubles_nothing(
+    context: Context, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    settings = context.settings
+    environment = {"DALE_DATABASE_URL": settings.database_url, "DALE_DATA_DIR": str(settings.data_dir)}
+    killed = subprocess.run([sys.executable, "-c", DIE_BEFORE_COMMIT], env=os.environ | environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with context.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Confidence)) == 0
+    for _ in range(2):
+        reconciler.round()
+    with context.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Confidence)) == SAMPLES
+        assert session.scalars(select(Epoch.epoch)).all() == [0]
     assert read(job_id).epochs_done == 1
 
 
