@@ -63,13 +63,11 @@ def confidences_to_readers(state: dale.ConfidenceState, plan: Plan, epoch: int, 
     """Carry each confidence from its owner to the rank that meets the sample in this epoch.
 
     Returns:
-        (N,), float32, filled in where this rank will look: NaN elsewhere.
+        (n,), float32, of the samples that this rank meets, in ascending order of their numbers.
     """
     reader = plan.reader_of(state.ordinals, epoch)
     ordinals, values = send_rows(state.ordinals, state.confidence[:, None], reader, device)
-    confidences = torch.full((plan.samples,), torch.nan)
-    confidences[ordinals] = values[:, 0]
-    return confidences
+    return values[torch.argsort(ordinals), 0]
 
 
 def network_epoch(
@@ -86,7 +84,7 @@ def network_epoch(
         learner: what learns.
         samples: what it learns from.
         plan: the order of the samples.
-        confidences: (N,), of the samples that this rank meets.
+        confidences: (n,), of the samples that this rank meets, in ascending order of their numbers.
         epoch: counted from 0.
         stepped: called after each step with the epoch and the sum of its losses so far, (1,).
 
@@ -95,17 +93,19 @@ def network_epoch(
         loss over all samples of all ranks.
     """
     learner.begin_epoch(epoch)
-    seen: list[Tensor] = []
-    values: list[Tensor] = []
+    seen = [torch.empty(0, dtype=torch.long)]
+    values = [torch.empty(0, 4, device=learner.device)]
     total = torch.zeros(1, device=learner.device)
+    met = plan.met(epoch).sort().values
     for ordinals, weights in plan.batches(epoch):
+        counted = bool(weights[0] > 0)  # else this rank only stands in for none
         images, labels = samples.batch(ordinals)
-        confidence = torch.where(weights > 0, confidences[ordinals], 1.0)
+        confidence = confidences[torch.searchsorted(met, ordinals)] if counted else torch.ones(1)
         step = learner.step(images, labels, ordinals, weights, confidence, epoch)
-        counted = weights > 0
-        seen.append(ordinals[counted])
-        values.append(step.evidence[counted.to(step.loss.device)])
-        total += (step.loss.detach() * counted.to(step.loss.device)).sum()
+        if counted:
+            seen.append(ordinals)
+            values.append(step.evidence)
+            total += step.loss.detach().sum()
         stepped(epoch, total)
     loss = sum_over_ranks(total, learner.device) / plan.samples
     return (torch.cat(seen), torch.cat(values).cpu()), float(loss)

@@ -1,4 +1,4 @@
-"""Which samples a rank sees, step by step: one global permutation per epoch, the same for every world size."""
+"""Which samples a rank sees, step by step: one global order per epoch, the same for every world size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workers.shuffle import Shuffle
+
 
 @dataclass(frozen=True)
 class Plan:
     """The order of a run's samples.
 
-    The k-th step of an epoch takes the k-th slice of the epoch's permutation as its global batch, and rank r every
-    W-th sample of that slice, from its r-th on. So W ranks together take the very steps that one rank takes.
+    The k-th step of an epoch takes the k-th slice of the epoch's order (`Shuffle`) as its global batch, and rank r
+    every W-th sample of that slice, from its r-th on. So W ranks together take the very steps that one rank takes, and
+    each computes only its own part of the order: O(N / W) time and memory.
 
     Args:
         samples: number of samples, N.
@@ -35,10 +38,12 @@ class Plan:
         """Steps in an epoch; the last may be smaller."""
         return -(-self.samples // self.batch_size)
 
-    def permutation(self, epoch: int) -> Tensor:
-        """The epoch's order of all samples, (N,)."""
-        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
-        return torch.randperm(self.samples, generator=generator)
+    def met(self, epoch: int) -> Tensor:
+        """The samples that this rank meets in an epoch, in the order of its steps, (n,), int64."""
+        within = torch.arange(self.rank, self.batch_size, self.world_size)
+        first = torch.arange(0, self.samples, self.batch_size)
+        places = (first[:, None] + within).flatten()
+        return self._order(epoch).ordinals(places[places < self.samples])
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's part of each step: ordinals (b,) and their weights (b,) in the mean over the global batch.
@@ -46,15 +51,18 @@ class Plan:
         Every rank takes part in every step. One that the last, smaller step leaves without a sample gets another
         rank's as a stand-in, with weight 0.
         """
-        for batch in self.permutation(epoch).split(self.batch_size):
-            mine = batch[self.rank :: self.world_size]
+        met, most = self.met(epoch), len(range(self.rank, self.batch_size, self.world_size))
+        for step in range(self.steps):
+            size = min(self.batch_size, self.samples - step * self.batch_size)
+            mine = met[step * most : (step + 1) * most]
             if len(mine):
-                yield mine, torch.full((len(mine),), 1 / len(batch))
+                yield mine, torch.full((len(mine),), 1 / size)
             else:
-                yield batch[:1], torch.zeros(1)
+                yield self._order(epoch).ordinals(torch.tensor([step * self.batch_size])), torch.zeros(1)
 
     def reader_of(self, ordinals: Tensor, epoch: int) -> Tensor:
-        """The rank that meets each of these samples in an epoch, (n,)."""
-        place = torch.empty(self.samples, dtype=torch.long)
-        place[self.permutation(epoch)] = torch.arange(self.samples)
-        return place[ordinals] % self.batch_size % self.world_size
+        """The rank that meets each of these samples in an epoch, (n,), int64."""
+        return self._order(epoch).places(ordinals) % self.batch_size % self.world_size
+
+    def _order(self, epoch: int) -> Shuffle:
+        return Shuffle(self.samples, self.seed, epoch)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from workers.sampling import Plan
+from workers.shuffle import Shuffle
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
@@ -35,3 +36,28 @@ def test_the_owner_knows_who_will_meet_a_sample(world_size: int) -> None:
     for plan in plans:
         for ordinals, weights in plan.batches(4):
             assert (reader[ordinals[weights > 0]] == plan.rank).all()
+
+
+@pytest.mark.parametrize("world_size", [1, 3, 8])
+def test_what_a_rank_meets_is_what_its_batches_hold(world_size: int) -> None:
+    for rank in range(world_size):
+        plan = Plan(18, 8, 3, rank, world_size)  # the last step has two samples: most of eight ranks only stand in
+        batches = [ordinals[weights > 0] for ordinals, weights in plan.batches(1)]
+        assert len(batches) == plan.steps
+        assert torch.equal(plan.met(1), torch.cat(batches))
+
+
+def test_a_rank_of_many_needs_its_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A billion samples: a rank of a million computes its thousand, and never looks at the rest."""
+    asked: list[int] = []
+    walk = Shuffle._walk
+
+    def spy(shuffle: Shuffle, start: torch.Tensor, *, inverse: bool) -> torch.Tensor:
+        asked.append(len(start))
+        return walk(shuffle, start, inverse=inverse)
+
+    monkeypatch.setattr(Shuffle, "_walk", spy)
+    plan = Plan(10**9, 2**20, 0, 7, 2**20)
+    met = torch.cat([ordinals for ordinals, _ in plan.batches(0)])
+    assert (plan.reader_of(met, 0) == 7).all()
+    assert max(asked) == len(met) == 954
