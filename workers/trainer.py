@@ -2,21 +2,22 @@
 
 Ray Train starts the workers again from the beginning of `train_on_worker`; what was done before lies in our own store
 (`workers.checkpoint`), so Ray's storage is memory and no path on any machine matters.
+
+Driver and controller import this module and nothing heavy; torch and MONAI are for the workers alone.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from typing import Any, TypedDict
 
 import ray.train
-import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import RunConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.config import FailureConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from workers.contract.request import TrainRequest
 from workers.contract.store import open_store
@@ -34,6 +35,22 @@ class LoopConfig(TypedDict):
     request: str
     attempt: int
     store_url: str
+    collective_seconds: float
+
+
+class SharedDevices(Backend):
+    """Lets the workers of a machine see each other's GPUs, as NCCL needs; the process group is `workers.group`'s."""
+
+    share_cuda_visible_devices = True
+
+
+class SharedDevicesConfig(BackendConfig):
+    """Chooses `SharedDevices`."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """The class itself."""
+        return SharedDevices
 
 
 def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
@@ -44,14 +61,19 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
     """
     spec = request.spec
     fewest = spec.min_workers or spec.workers
-    hang = collective_timeout().total_seconds()
+    # Longer than one rank may wait for the store (`workers.patience`) while the others wait for it.
+    hang = float(os.environ.get(COLLECTIVE_TIMEOUT, "600"))
     # Ray Train polls its workers in this rhythm; one that does not answer for as long as a collective may take is dead.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(hang))
-    trainer = TorchTrainer(
+    os.environ.setdefault("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", str(hang))
+    config = LoopConfig(
+        request=request.model_dump_json(), attempt=attempt, store_url=store_url, collective_seconds=hang
+    )
+    trainer = DataParallelTrainer(
         train_on_worker,
-        train_loop_config=dict(LoopConfig(request=request.model_dump_json(), attempt=attempt, store_url=store_url)),
-        torch_config=TorchConfig(backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=int(hang)),
+        train_loop_config=dict(config),
+        backend_config=SharedDevicesConfig(),
         scaling_config=ScalingConfig(
             num_workers=spec.workers if fewest == spec.workers else (fewest, spec.workers),
             use_gpu=spec.gpus_per_worker > 0,
@@ -70,13 +92,13 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
 
 def train_on_worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
-    from workers.loop import train  # noqa: PLC0415 - the driver, which imports this module, needs no MONAI
+    from workers.group import join  # noqa: PLC0415 - the driver, which imports this module, needs no torch
+    from workers.loop import train  # noqa: PLC0415
     from workers.run import Run  # noqa: PLC0415
 
     context = ray.train.get_context()
     request = TrainRequest.model_validate_json(config["request"])
     configure_logging(job_id=request.job_id, attempt=config["attempt"], rank=context.get_world_rank())
-    torch.set_num_threads(1)
     train(
         Run(
             request=request,
@@ -84,11 +106,6 @@ def train_on_worker(config: dict[str, Any]) -> None:
             store=PatientStore(open_store(config["store_url"])),
             rank=context.get_world_rank(),
             world_size=context.get_world_size(),
-            device=get_device(),
+            device=join(request.spec.gpus_per_worker > 0, config["collective_seconds"]),
         )
     )
-
-
-def collective_timeout() -> timedelta:
-    """How long ranks wait for each other; longer than one of them may wait for the store."""
-    return timedelta(seconds=float(os.environ.get(COLLECTIVE_TIMEOUT, "600")))

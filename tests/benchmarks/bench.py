@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import ddp, exchange
+from tests.benchmarks import ddp, exchange, startup
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,13 @@ def two_workers_over_torchrun() -> dict[str, Figure]:
     return {"two_workers_over_torchrun": Figure(ratio, "throughputs", against, ratio)}
 
 
+def post_to_first_step() -> dict[str, Figure]:
+    """From POST to the first step on a warm cluster."""
+    ours, peer = startup.time_ratios()
+    seconds, ratio = float(np.median(ours)), float(np.median(ours / peer))
+    return {"post_to_first_step_over_actors": Figure(seconds, "s", "two bare Ray actors with DDP", ratio)}
+
+
 def exchange_1e6() -> dict[str, Figure]:
     """An epoch's exchange for a million samples; the peer is ten times that of a hundred thousand."""
     tenth, whole = exchange.simulate(100_000), exchange.simulate(1_000_000)
@@ -63,6 +70,7 @@ def exchange_1e6() -> dict[str, Figure]:
 BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "step_over_ddp": step_over_ddp,
     "two_workers_over_torchrun": two_workers_over_torchrun,
+    "post_to_first_step_over_actors": post_to_first_step,
     "exchange_1e6_s": exchange_1e6,
     "memory_per_rank_1e6_mib": exchange_1e6,
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -165,7 +166,8 @@ def kill_the_driver(service: Service, job_id: str, pids: list[int]) -> None:
 def kill_the_head(service: Service, job_id: str, pids: list[int]) -> None:
     head = psutil.Process(service.head().pid)
     for process in [head, *head.children(recursive=True)]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # some end with the head
+            process.kill()
 
 
 def kill_the_service(service: Service, job_id: str, pids: list[int]) -> None:
