@@ -15,6 +15,7 @@ from workers.contract import keys
 from workers.contract.request import Failure, ResultManifest
 
 log = logging.get(__name__)
+MENDABLE = {"worker_lost", "store"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Outcome:
         result: what the finished run left, if it is whole.
         report: why the attempt says that it failed.
         damage: what of its objects cannot be used.
-        broken: whether another attempt can mend it: the process was killed or lost, or what it wrote is damaged.
+        broken: whether another attempt can mend it: processes were killed or lost, the store was away for too long
+            (also to take a report), or what was written is damaged.
     """
 
     result: ResultManifest | None
@@ -55,7 +57,10 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
     except ingest.DamagedError as error:
         log.warning("damaged failure report", error=str(error))
         report = None
-    broken = report is None and (run.crashed or damage is not None or run.status is RunStatus.SUCCEEDED)
+    if report is not None:
+        broken = report.kind in MENDABLE
+    else:
+        broken = damage is not None or run.status in {RunStatus.FAILED, RunStatus.SUCCEEDED}
     return Outcome(result if damage is None else None, report, damage, broken)
 
 

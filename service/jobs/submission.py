@@ -33,11 +33,6 @@ class Run:
     message: str = ""
     exit_code: int | None = None
 
-    @property
-    def crashed(self) -> bool:
-        """Whether it failed without a word of its own: killed by a signal, or lost with its machine."""
-        return self.status is RunStatus.FAILED and (self.exit_code is None or self.exit_code < 0)
-
 
 def submission_id(job_id: str, attempt: int) -> str:
     """Ray's name for an attempt: it follows from job and attempt, so nothing is ever started twice."""

@@ -436,6 +436,21 @@ def test_a_run_that_says_why_it_failed_is_not_tried_again(
     assert (read(job_id).state, read(job_id).failure["cause"]) == (State.FAILED, "image 7 cannot be read")
 
 
+@pytest.mark.parametrize("kind", ["worker_lost", "store"])
+def test_a_run_that_lost_what_can_come_back_is_tried_again(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, kind: str
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert read(job_id).attempt == attempt
+        failure = Failure(kind=kind, cause=f"the {attempt}. time")
+        context.store.put(keys.failure(job_id, attempt), failure.model_dump_json().encode())
+        finish(ray, f"{job_id}-{attempt}", "FAILED", 1)
+        reconciler.round()
+    assert (read(job_id).state, read(job_id).failure["cause"]) == (State.FAILED, f"the {MAX_ATTEMPTS}. time")
+
+
 @pytest.mark.parametrize("when", ["queued", "starting", "running"])
 def test_a_job_that_takes_too_long_is_stopped(
     context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, when: str
@@ -550,8 +565,9 @@ def test_only_what_fits_is_submitted(ray: FakeRay, reconciler: Reconciler, queue
         reconciler.round()
     assert [read(job).state for job in (first, second, third)] == [State.RUNNING, State.QUEUED, State.QUEUED]
     assert read(second).waiting_for == "1 CPU (0 free of 2)"
-    ray.runs[f"{first}-1"] = {"status": "FAILED", "driver_exit_code": 3}
-    reconciler.round()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        ray.runs[f"{first}-{attempt}"] = {"status": "FAILED", "driver_exit_code": 3}
+        reconciler.round()
     reconciler.round()
     assert [read(job).state for job in (first, second, third)] == [State.FAILED, State.STARTING, State.STARTING]
     assert "exit code 3" in read(first).failure["cause"]
