@@ -23,15 +23,13 @@ RUN /opt/dale/bin/pip install --no-cache-dir --constraint constraints.txt '.[tra
 FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dale
 COPY --from=build /opt/dale /opt/dale
-# A token is asked for unless somebody turns that off on purpose. Checksums: older S3 servers lose uploads otherwise.
+# A token is asked for unless somebody turns that off on purpose.
 ENV PATH=/opt/dale/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     RAY_AUTH_MODE=token \
-    RAY_USAGE_STATS_ENABLED=0 \
-    AWS_REQUEST_CHECKSUM_CALCULATION=when_required \
-    AWS_RESPONSE_CHECKSUM_VALIDATION=when_required
+    RAY_USAGE_STATS_ENABLED=0
 WORKDIR /tmp
 USER 1000:1000
 EXPOSE 6379 8265
