@@ -123,8 +123,11 @@ def network_step(
         with torch.no_grad():
             prediction = torch.softmax(teacher(images).float(), dim=1)
     if prediction is None or strength == 0:
-        answer = student(views.image(images))
-        loss = segmentation_loss(answer.logits, warp(labels, views))
+        with torch.no_grad():
+            fields = warp(torch.cat([views.intensities(images), labels], dim=1), views)
+            seen, target = fields.split([images.shape[1], labels.shape[1]], dim=1)
+        answer = student(seen.to(images.dtype))
+        loss = segmentation_loss(answer.logits, target)
     else:
         with torch.no_grad():
             belief = 1 - strength * (1 - confidence)
@@ -147,7 +150,7 @@ def network_step(
     with torch.no_grad():
         given = labels
         if prediction is None:
-            prediction, given = torch.softmax(answer.logits, dim=1), warp(labels, views)
+            prediction, given = torch.softmax(answer.logits, dim=1), target
         return Step(
             loss,
             doubt=doubt(prediction, given),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -36,14 +37,25 @@ class Student(nn.Module):
         example: a valid input, (1, channels, *spatial), on the network's device: tells how many features there are.
         classes: C.
         seed: of the random projections of the alignment.
+        run: computes what `network` does, from its parameters, in its place: `torch.compile(network.forward)`. It is no
+            part of the state. Hooks on the network itself do not run, and an alignment's tap may not.
 
     Raises:
         ValueError: `config.feature_layer` is not a layer of the network.
     """
 
-    def __init__(self, network: nn.Module, config: DaleConfig, example: Tensor, classes: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: DaleConfig,
+        example: Tensor,
+        classes: int,
+        seed: int = 0,
+        run: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self._run = run
         self.tap: FeatureTap | None = None
         self.aligner: nn.Module | None = None
         if config.alignment != "none":
@@ -62,11 +74,12 @@ class Student(nn.Module):
         """
         if self.tap is not None:
             self.tap.empty()
-        logits = self.network(images).float()
+        run = self._run or self.network
+        logits = run(images).float()
         if target is None or clear is None:
             return Answer(logits)
         aligned = None
         if self.tap is not None and self.aligner is not None:
             aligned = self.aligner(self.tap.features, target, clear)
-        halves = self.network(half_resolution(images)).float() if self._halves else None
+        halves = run(half_resolution(images)).float() if self._halves else None
         return Answer(logits, halves, aligned)

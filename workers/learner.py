@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 import dale
 from workers.batchnorm import normalise_globally
 from workers.contract.request import JobSpec, PlainMethod
 from workers.data import Statistics, one_hot, to_network
-from workers.network import InBfloat16, build_network, constructor_arguments, single_output
+from workers.network import InBfloat16, bare, build_network, constructor_arguments, single_output
+from workers.sharding import shard, shares, shares_of_optimizer, whole
 
 WARMUP_STEPS = 50
 WEIGHT_DECAY = 1e-4
@@ -49,17 +52,25 @@ class Learner:
         torch.manual_seed(spec.seed)
         self.network = build_network(spec.network.name, self.arguments)
         dale.initialise_head(self.network, statistics.prior)
-        module = single_output(spec.network.name, self.network)
-        self._normalisations = normalise_globally(module) if world_size > 1 else []
-        if spec.precision == "bfloat16":
-            module = InBfloat16(module)
-        self.module = module.to(device)
+        self._normalisations = normalise_globally(self.network) if world_size > 1 else []
+        self.module = self._as_trained(self.network)
         self.config = dale_config(spec)
         self.teacher = dale.make_teacher(self.module, self.config.ema_decay)
         example = torch.zeros(1, 3, spec.image_size, spec.image_size, device=device)
-        self.student = dale.Student(self.module, self.config, example, self.classes, spec.seed)
+        run = None
+        if spec.compile:
+            self.teacher.compile(dynamic=False)
+            if self.config.alignment == "none":  # compiled code may leave out the tap of an alignment
+                run = torch.compile(self.module.forward, dynamic=False)
+        self.student = dale.Student(self.module, self.config, example, self.classes, spec.seed, run)
         self.parallel: nn.Module = self.student
-        if world_size > 1:
+        self._sharded = spec.sharding == "full" and world_size > 1
+        if self._sharded:
+            mesh = init_device_mesh(device.type, (world_size,))
+            for part in (self.module, self.teacher.module, self.student.aligner):
+                if part is not None and any(True for _ in part.parameters()):
+                    shard(part, mesh)
+        elif world_size > 1:
             # Before the confidences act, the discriminator of an adversarial alignment has nothing to do.
             idle = self.config.alignment == "adversarial"
             self.parallel = DistributedDataParallel(
@@ -77,8 +88,30 @@ class Learner:
 
     @property
     def final(self) -> nn.Module:
-        """The network that the run delivers: the teacher, for plain training the network itself."""
+        """The network that the run delivers: the teacher, for plain training the network itself.
+
+        With sharding it is a whole copy as of now, on the device, which each rank can use alone; to ask for it is a
+        collective.
+        """
+        if not self._sharded:
+            return self._delivered
+        network = build_network(self.spec.network.name, self.arguments)
+        network.load_state_dict(self.final_weights())
+        return self._as_trained(network).requires_grad_(False)
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """The whole state of the bare network that the run delivers, on the CPU, on every rank. Collective."""
+        weights: dict[str, Tensor] = whole(bare(self._delivered).state_dict())
+        return weights
+
+    @property
+    def _delivered(self) -> nn.Module:
         return self.module if isinstance(self.spec.method, PlainMethod) else self.teacher.module
+
+    def _as_trained(self, network: nn.Module) -> nn.Module:
+        """A bare network with what a run wraps around it, on the device."""
+        module = single_output(self.spec.network.name, network)
+        return (InBfloat16(module) if self.spec.precision == "bfloat16" else module).to(self.device)
 
     def begin_epoch(self, epoch: int) -> None:
         """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank."""
@@ -105,26 +138,62 @@ class Learner:
             confidence: (b,), in [0, 1].
             epoch: counted from 0.
         """
+        weight = float(weights.max())  # 1 / size of the global batch; 0 if the rows only stand in for none
+        self._whole = self._whole or weight
+        parts = list(torch.arange(len(ordinals)).tensor_split(self.spec.accumulation))
+        if self.world_size == 1:
+            parts = [rows for rows in parts if len(rows)]
+        taken = []
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, part in enumerate(parts):
+            # Every rank has equally many parts, since ranks talk in each; in an empty one, a row stands in.
+            rows, counts = (part, weights[part]) if len(part) else (torch.zeros(1, dtype=torch.long), torch.zeros(1))
+            with self._sync(last=number + 1 == len(parts)):
+                step = self._add_gradients(
+                    images[rows], labels[rows], ordinals[rows], counts, confidence[rows], epoch, weight == self._whole
+                )
+            if len(part):
+                taken.append(step)
+        nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self.schedule.step()
+        self.teacher.update_parameters(self.module)
+        return dale.Step(*(torch.cat(values) for values in zip(*map(_fields, taken), strict=True)))
+
+    def _add_gradients(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        ordinals: Tensor,
+        weights: Tensor,
+        confidence: Tensor,
+        epoch: int,
+        in_whole_batch: bool,
+    ) -> dale.Step:
+        """Forward and backward pass of a part of the batch, as `step` takes it."""
         device = self.device
         inputs = to_network(images.to(device, non_blocking=True), self.statistics)
         given = one_hot(labels.to(device, non_blocking=True), self.classes)
         views = dale.random_views(ordinals, epoch, self.spec.seed, augmentation=self.spec.augmentation).to(device)
         # The last, smaller step of an epoch does not mix: its rows would pair differently on another number of ranks.
-        weight = float(weights.max())  # 1 / size of the global batch
-        self._whole = self._whole or weight
-        for layer in self._normalisations:
-            layer.counts = weight > 0  # else the rows only stand in for none
-        share = dale.mixing_share(self.config, epoch, self.spec.epochs) if weight == self._whole else 0.0
+        share = dale.mixing_share(self.config, epoch, self.spec.epochs) if in_whole_batch else 0.0
         mixing = dale.draw_mixing(ordinals, epoch, self.spec.seed, inputs.shape[2:], share).to(device)
-        step = self.objective(inputs, given, confidence.to(device), views, mixing, epoch)
-        self.optimizer.zero_grad(set_to_none=True)
-        # DDP averages gradients over ranks; the loss is a sum over them.
+        for layer in self._normalisations:
+            layer.counts = bool(weights.any())
+        # Code is compiled for a whole batch alone: for the epoch's last step it would take longer than it saves.
+        with torch.compiler.set_stance("default" if in_whole_batch else "force_eager"):
+            step = self.objective(inputs, given, confidence.to(device), views, mixing, epoch)
+        # Gradients are averaged over the ranks; the loss is a sum over them.
         (self.world_size * (weights.to(device) * step.loss).sum()).backward()
-        nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
-        self.optimizer.step()
-        self.schedule.step()
-        self.teacher.update_parameters(self.module)
         return step
+
+    def _sync(self, *, last: bool) -> AbstractContextManager[None]:
+        """Whether gradients are summed over the ranks: once a step, after the last part.
+
+        With sharding after each part, since a rank has no room for the whole gradient.
+        """
+        waits = isinstance(self.parallel, DistributedDataParallel) and not last
+        return self.parallel.no_sync() if waits else nullcontext()  # type: ignore[operator]
 
     def objective(
         self, images: Tensor, labels: Tensor, confidence: Tensor, views: dale.Views, mixing: dale.Mixing, epoch: int
@@ -153,19 +222,26 @@ class Learner:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, besides the confidences."""
-        return {
+        """Everything that the next step depends on, besides the confidences.
+
+        With sharding a collective: every tensor whole, on the CPU of rank 0; on the others the answer is empty.
+        """
+        state = {
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
+        if not self._sharded:
+            return state
+        full: dict[str, Any] = whole(state)
+        return full if self.rank == 0 else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state of an earlier attempt."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take up a state of an earlier attempt, whole, whatever the number of ranks and the sharding that it had."""
+        self.student.load_state_dict(shares(state["student"], self.student))
+        self.teacher.load_state_dict(shares(state["teacher"], self.teacher))
+        self.optimizer.load_state_dict(shares_of_optimizer(state["optimizer"], self.optimizer))
         self.schedule.load_state_dict(state["schedule"])
 
 
@@ -174,6 +250,10 @@ def dale_config(spec: JobSpec) -> dale.DaleConfig:
     if isinstance(spec.method, PlainMethod):
         return dale.DaleConfig(start=1.0)
     return dale.DaleConfig(**spec.method.model_dump(exclude={"name"}))
+
+
+def _fields(step: dale.Step) -> tuple[Tensor, ...]:
+    return step.loss.detach(), step.doubt, step.dice, step.expected_dice, step.excess
 
 
 def _learning_rate(step: int, steps: int) -> float:

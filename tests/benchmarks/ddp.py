@@ -7,6 +7,7 @@ number of samples; the ratio of each pair counts.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,9 +46,9 @@ def bare_step(world_size: int) -> Callable[[], None]:
     return step
 
 
-def our_step(method: str, rank: int, world_size: int) -> Callable[[], None]:
+def our_step(method: str, rank: int, world_size: int, compiled: bool = False) -> Callable[[], None]:
     """A function that takes one step of a job, always on the same batch."""
-    learner = learner_of(method, rank, world_size)
+    learner = learner_of(method, rank, world_size, compiled=compiled)
     learner.begin_epoch(0)
     ordinals = torch.arange(rank, BATCH, world_size)
     images, labels = batch_of(len(ordinals), SIZE)
@@ -59,18 +60,24 @@ def our_step(method: str, rank: int, world_size: int) -> Callable[[], None]:
     return step
 
 
-def time_ratios(method: str, world_size: int) -> Ratios:
-    """Time of a job's step over that of the bare step just before it, for each pair; in fresh processes."""
+def time_ratios(method: str, world_size: int, compiled: bool = False) -> Ratios:
+    """Time of a job's step over that of the bare step just before it, for each pair; in fresh processes.
+
+    Args:
+        method: "plain", or one of `step_cost.VARIANTS`.
+        world_size: number of processes.
+        compiled: whether the job is one with `compile`; the bare loop never is.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_rank, (method, world_size, folder), nprocs=world_size)
+        multiprocessing.spawn(_rank, (method, world_size, compiled, folder), nprocs=world_size)
         ratios: Ratios = np.load(Path(folder) / "ratios.npy")
         return ratios
 
 
-def _rank(rank: int, method: str, world_size: int, folder: str) -> None:
+def _rank(rank: int, method: str, world_size: int, compiled: bool, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
-    pair = bare_step(world_size), our_step(method, rank, world_size)
+    pair = bare_step(world_size), our_step(method, rank, world_size, compiled)
     seconds = np.empty((PAIRS + WARM_UP, 2))
     for row in seconds:
         for column, step in enumerate(pair):
@@ -88,9 +95,10 @@ def _rank(rank: int, method: str, world_size: int, folder: str) -> None:
 def main() -> None:
     """Print the ratios."""
     for world_size in (1, 2):
-        for method in ("plain", "dale"):
-            low, middle, high = np.quantile(time_ratios(method, world_size), (0.25, 0.5, 0.75))
-            print(f"{method}, {world_size} processes: {middle:.2f} bare steps (quartiles {low:.2f} to {high:.2f})")
+        for method, compiled in itertools.product(("plain", "dale"), (False, True)):
+            low, middle, high = np.quantile(time_ratios(method, world_size, compiled), (0.25, 0.5, 0.75))
+            name = f"{method}, compiled" if compiled else method
+            print(f"{name}, {world_size} processes: {middle:.2f} bare steps (quartiles {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

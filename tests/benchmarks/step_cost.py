@@ -60,6 +60,7 @@ def learner_of(
     batch: int = BATCH,
     size: int = SIZE,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> Learner:
     """The learner of a job with this method, whose confidences act at full strength from the first epoch on."""
     method = PlainMethod() if name == PLAIN else DaleMethod(start=0.0, ramp=0.0, mix_after=0, **VARIANTS[name])
@@ -70,6 +71,7 @@ def learner_of(
         batch_size=batch,
         image_size=size,
         workers=world_size,
+        compile=compiled,
     )
     statistics = Statistics(torch.full((3,), 0.5), torch.full((3,), 0.3), torch.tensor([0.8, 0.2]))
     return Learner(spec, statistics, 10_000, torch.device(device), rank, world_size)

@@ -80,6 +80,20 @@ class JobSpec(Model):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the network's products; bfloat16 is faster where the hardware has it"
     )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        le=65_536,
+        description="parts that each worker's share of a batch is split into, one after the other, to need less memory",
+    )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="full: each worker holds a share of weights and optimizer, for networks that do not fit",
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile network and teacher (torch.compile): cheaper steps, a start minutes longer",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
     workers: int = Field(default=1, ge=1, le=1024)
     min_workers: int | None = Field(
@@ -103,6 +117,8 @@ class JobSpec(Model):
                 f"batch_size {self.batch_size} is smaller than workers {self.workers}: "
                 "each worker needs at least one sample of every step"
             )
+        if self.sharding == "full" and self.compile:
+            raise ValueError("sharding full and compile do not go together: switch one of them off")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(f"min_workers {self.min_workers} is more than workers {self.workers}")
         return self
