@@ -183,16 +183,23 @@ class Reconciler:
         if action is Action.RETRY:
             self._retry(view, ray, outcome.damage, tail)
         elif action is Action.CANCEL:
-            transitions.cancelled(context, view, tail)
+            if transitions.cancelled(context, view, tail):
+                self._drop_checkpoints(view)
         elif action is Action.TIME_OUT:
             transitions.fail(context, view, too_slow(view.spec, epochs_done(context, view)), tail)
         elif outcome.result is not None:
-            transitions.succeed(context, view, outcome.result, tail)
+            if transitions.succeed(context, view, outcome.result, tail):
+                self._drop_checkpoints(view)
         else:
             failure = outcome.report or explain(run, view.attempt, tail, str(outcome.damage or ""))
             transitions.fail(context, view, failure, tail)
         self._stop_sent.pop(view.submission, None)
         self._damaged.pop(view.submission, None)
+
+    def _drop_checkpoints(self, view: View) -> None:
+        """No attempt will go on from them."""
+        for key in list(self._context.store.list(keys.checkpoints(view.job_id))):
+            self._context.store.delete(key)
 
     def _retry(self, view: View, ray: RayJobs, damage: ingest.DamagedError | None, tail: str) -> None:
         """Another attempt, which goes on from a checkpoint before what is damaged or missing."""

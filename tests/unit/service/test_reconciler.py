@@ -153,8 +153,10 @@ def test_a_job_is_written_submitted_and_followed_to_its_end(
     assert (job.epochs_done, job.waiting_for, job.progress["epochs"]) == (1, "", 2)
     scripted.write_epoch(context.store, job_id, 1, 1, SAMPLES)
     scripted.write_result(context.store, job_id, 1, 2)
+    context.store.put(keys.checkpoint(job_id, 1, "training.pt"), b"of no use any more")
     ray.runs[f"{job_id}-1"]["status"] = "SUCCEEDED"
     reconciler.round()
+    assert list(context.store.list(keys.checkpoints(job_id))) == []
     job = read(job_id)
     assert (job.state, job.epochs_done) == (State.SUCCEEDED, 2)
     with context.database.read() as session:
