@@ -19,7 +19,6 @@ from workers.data import Samples, to_masks, to_network
 from workers.exchange import gather
 from workers.images import encode_mask
 from workers.learner import Learner
-from workers.network import bare
 from workers.run import Run
 
 log = structlog.get_logger()
@@ -77,10 +76,10 @@ def write_result(
             masks = to_masks(network(to_network(images.to(run.device), learner.statistics)))
         for ordinal, mask in zip(ordinals.tolist(), masks, strict=True):
             run.write(keys.prediction(job_id, ordinal), encode_mask(mask, *samples.size(ordinal)), "image/png")
+    weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
     gather(None)
     if run.rank != 0:
         return
-    weights = {name: value.detach().cpu().contiguous() for name, value in bare(network).state_dict().items()}
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
         _result_file(run, "model.json", describe_model(run, learner, samples), "application/json"),
