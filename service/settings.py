@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     ray_object_store_bytes: int = Field(default=200 << 20, ge=80 << 20, description="shared memory of the own head")
 
     worker_command: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(sys.executable, "-m", "workers.main"), min_length=1, description="what Ray runs for a job"
+        default=(), description="what Ray runs for a job; empty: workers.main, by this Python or the cluster's own"
     )
     network_check: bool | None = Field(
         default=None,
@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         self.data_dir = self.data_dir.expanduser().resolve()
         self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'dale.db'}"
         self.store_url = self.store_url or (self.data_dir / "objects").as_uri()
+        if not self.worker_command:
+            self.worker_command = ("python" if self.ray_address else sys.executable, "-m", "workers.main")
         if self.network_check is None:
             self.network_check = importlib.util.find_spec("torch") is not None
         return self

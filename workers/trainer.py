@@ -25,6 +25,7 @@ from workers.logging import configure_logging
 from workers.patience import PatientStore
 
 MAX_WORKER_FAILURES = 3
+MAX_STARTS_WITHOUT_ROOM = 30  # each waits a minute; for a while after its loss, Ray counts a machine as there
 COLLECTIVE_TIMEOUT = "DALE_COLLECTIVE_TIMEOUT_SECONDS"  # a worker that hangs is given up after this time
 RESIZE_INTERVAL = "DALE_RESIZE_SECONDS"  # how often an elastic run looks for machines that came (back)
 
@@ -84,7 +85,9 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
             name=f"{request.job_id}-{attempt}",
             storage_path="/ray",
             storage_filesystem=PyFileSystem(FSSpecHandler(MemoryFileSystem())),
-            failure_config=FailureConfig(max_failures=MAX_WORKER_FAILURES, controller_failure_limit=1),
+            failure_config=FailureConfig(
+                max_failures=MAX_WORKER_FAILURES, controller_failure_limit=MAX_STARTS_WITHOUT_ROOM
+            ),
         ),
     )
     trainer.fit()
