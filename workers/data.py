@@ -1,4 +1,4 @@
-"""The samples of a dataset version, decoded once and cached; batches of them on the device that trains."""
+"""The samples of a dataset version, decoded once; what a network must know of them, and how it sees them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import torch
-from monai.data.dataset import CacheDataset
 from torch import Tensor
 
+from workers.cache import open_shared
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore
+from workers.exchange import sum_over_ranks
 from workers.images import decode_image, decode_mask
+from workers.run import Run
 
-CACHE_BYTES = 2 * 2**30  # decoded samples that one rank keeps in memory; the rest is decoded anew each time
+CPU = torch.device("cpu")
 STATISTICS_SAMPLES = 256  # as many, evenly spaced, tell the dataset's mean, spread and class frequencies
 
 
@@ -49,26 +51,25 @@ class Batches(Protocol):
 class Samples:
     """The samples of one immutable dataset version.
 
+    Several threads may take batches at once.
+
     Args:
         store: where the dataset lies.
         dataset_id: the dataset.
         version: number of its version.
-        image_size: edge of the square that images are resized to, in pixels.
+        image_size: edge S of the square that images are resized to, in pixels.
+        run: the run whose ranks share what they have decoded; to make the samples is then a collective. None: every
+            sample is decoded whenever it is asked for.
     """
 
-    def __init__(self, store: ObjectStore, dataset_id: str, version: int, image_size: int) -> None:
+    def __init__(
+        self, store: ObjectStore, dataset_id: str, version: int, image_size: int, run: Run | None = None
+    ) -> None:
         self.store, self.dataset_id, self.image_size = store, dataset_id, image_size
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
-        cached = min(len(self), CACHE_BYTES // (4 * image_size**2))
-        self._decoded = CacheDataset(
-            range(len(self)),
-            self._decode,
-            cache_num=cached,
-            copy_cache=False,
-            runtime_cache=True,
-            progress=False,
-        )
+        self._run = run
+        self._cache = open_shared(len(self), image_size) if run else None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -83,51 +84,68 @@ class Samples:
         return self.table["width"][ordinal].as_py(), self.table["height"][ordinal].as_py()
 
     def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) and class indices (B, H, W), both uint8, on the CPU."""
-        if not len(ordinals):
-            square = (self.image_size, self.image_size)
-            return torch.empty(0, 3, *square, dtype=torch.uint8), torch.empty(0, *square, dtype=torch.uint8)
-        images, labels = zip(*(self._decoded[int(i)] for i in ordinals), strict=True)
-        return torch.stack(images), torch.stack(labels)
+        """Images (B, 3, S, S) and class indices (B, S, S), both uint8, on the CPU.
+
+        Raises:
+            SampleUnreadable: one of the files is not what it should be.
+        """
+        size = self.image_size
+        images = torch.empty(len(ordinals), 3, size, size, dtype=torch.uint8)
+        labels = torch.empty(len(ordinals), size, size, dtype=torch.uint8)
+        for ordinal, image, label in zip(ordinals.tolist(), images, labels, strict=True):
+            if self._cache is None:
+                self._decode(ordinal, image, label)
+            elif not self._cache.read(ordinal, image, label):
+                self._decode(ordinal, image, label)
+                self._cache.write(ordinal, image, label)
+        return images, labels
 
     def statistics(self) -> Statistics:
-        """Mean, spread and class frequencies of the dataset."""
-        return statistics_of(self, len(self), self.classes)
+        """Mean, spread and class frequencies of the dataset. With a run a collective: its ranks share the work."""
+        if self._run is None:
+            return statistics_of(self, len(self), self.classes)
+        run = self._run
+        return statistics_of(self, len(self), self.classes, run.rank, run.world_size, run.device)
 
-    def _decode(self, ordinal: int) -> tuple[Tensor, Tensor]:
+    def _decode(self, ordinal: int, image: Tensor, label: Tensor) -> None:
+        """Fill in image (3, S, S) and class indices (S, S) from the sample's files."""
         row = {name: self.table[name][ordinal].as_py() for name in ("name", "image_sha256", "mask_sha256")}
-        image, mask = (
+        image_file, mask_file = (
             self.store.get(keys.blob(self.dataset_id, row[column])) for column in ("image_sha256", "mask_sha256")
         )
         try:
-            pixels = decode_image(image, self.image_size)
-            classes = decode_mask(mask, self.image_size, self.mask_values)
+            image.numpy()[:] = decode_image(image_file, self.image_size).transpose(2, 0, 1)
+            label.numpy()[:] = decode_mask(mask_file, self.image_size, self.mask_values)
         except (OSError, ValueError) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.from_numpy(classes.copy())
 
 
-def statistics_of(samples: Batches, count: int, classes: int) -> Statistics:
-    """Mean, spread and class frequencies, from evenly spaced samples: the same on every rank.
+def statistics_of(
+    samples: Batches, count: int, classes: int, rank: int = 0, world_size: int = 1, device: torch.device = CPU
+) -> Statistics:
+    """Mean, spread and class frequencies, from evenly spaced samples: bit by bit the same for any number of ranks.
+
+    A collective: each rank looks at its share of the samples, and integer counts are summed over the ranks.
 
     Args:
         samples: where to take them from.
         count: how many there are, N.
         classes: C, the background included.
+        rank: this process.
+        world_size: number of processes.
+        device: where the process group communicates.
     """
     chosen = torch.linspace(0, count - 1, min(count, STATISTICS_SAMPLES)).round().long()
-    pixels = 0
-    moments = torch.zeros(2, 3, dtype=torch.float64)
-    frequencies = torch.zeros(classes, dtype=torch.float64)
-    for ordinals in chosen.split(32):
+    counts = torch.zeros(4, 256, dtype=torch.long)  # of each intensity, by channel; last, of each class
+    for ordinals in chosen[rank::world_size].split(8):
         images, labels = samples.batch(ordinals)
-        values = images.double() / 255
-        moments += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-        pixels += labels.numel()
-        frequencies += torch.bincount(labels.flatten(), minlength=classes)
-    mean, square = moments / pixels
+        counts += torch.stack([torch.bincount(v.flatten(), minlength=256) for v in (*images.unbind(1), labels)])
+    counts = sum_over_ranks(counts, device)
+    pixels, intensity = counts[-1].sum(), torch.arange(256)
+    mean = (counts[:3] * intensity).sum(1).double() / (255 * pixels)
+    square = (counts[:3] * intensity.square()).sum(1).double() / (255**2 * pixels)
     std = (square - mean.square()).clamp_min(1e-6).sqrt()
-    return Statistics(mean.float(), std.float(), (frequencies / pixels).float())
+    return Statistics(mean.float(), std.float(), (counts[-1, :classes].double() / pixels).float())
 
 
 def to_network(images: Tensor, statistics: Statistics) -> Tensor:

@@ -31,7 +31,7 @@ def train(run: Run) -> None:
         run: this rank's view of the run.
     """
     spec = run.request.spec
-    samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size)
+    samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size, run)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
     learner = Learner(spec, samples.statistics(), plan.steps * spec.epochs, run.device, run.rank, run.world_size)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)

@@ -1,0 +1,106 @@
+"""Decoded samples on local disk, one file for all ranks of a machine; the operating system's page cache is its memory.
+
+The file has no name once every rank has opened it, so it goes with the last process, however that ends. It is sparse:
+only what was decoded takes room. It is read and written by offset rather than mapped: a full or failing disk is then
+an error that can be handled, where a mapped page would kill the process, and pages do not count as a rank's memory.
+
+    [0, N)              one byte for each sample, 1 = filled; written after the sample's pixels
+    [start + i * slot)  sample i: image (3, S, S), then class indices (S, S), both uint8
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from torch import Tensor
+
+from workers.exchange import gather
+
+log = structlog.get_logger()
+
+RESERVE = 0.06  # share of the disk that is left free; Ray takes a disk that is 95 % full for a full one
+PAGE = 4096  # bytes
+
+
+class DecodedCache:
+    """Decoded samples, shared by those that hold the file open.
+
+    Args:
+        file: descriptor of a file open for reading and writing, empty or in use by others; closed with this object.
+        samples: N.
+        image_size: S, in pixels.
+    """
+
+    def __init__(self, file: int, samples: int, image_size: int) -> None:
+        self._file, self._slot = file, 4 * image_size**2
+        self._start = -(-samples // PAGE) * PAGE
+        self._full = False
+        weakref.finalize(self, os.close, file)
+
+    def read(self, ordinal: int, image: Tensor, label: Tensor) -> bool:
+        """Fill in a sample, if it is here.
+
+        Args:
+            ordinal: the sample.
+            image: (3, S, S), uint8, contiguous, to be filled.
+            label: (S, S), uint8, contiguous, to be filled.
+
+        Returns:
+            Whether it is here; if not, what `image` and `label` hold is undefined.
+        """
+        if os.pread(self._file, 1, ordinal) != b"\1":
+            return False
+        offset = self._start + ordinal * self._slot
+        return os.preadv(self._file, [image.numpy().data, label.numpy().data], offset) == self._slot
+
+    def write(self, ordinal: int, image: Tensor, label: Tensor) -> None:
+        """Keep a sample, unless the disk has no room for it beyond the reserve.
+
+        Args:
+            ordinal: the sample.
+            image: (3, S, S), uint8, contiguous.
+            label: (S, S), uint8, contiguous.
+        """
+        if self._full:
+            return
+        offset = self._start + ordinal * self._slot
+        disk = os.fstatvfs(self._file)
+        try:
+            if disk.f_bavail < RESERVE * disk.f_blocks:
+                raise OSError(f"less than {RESERVE:.0%} of the disk is free")
+            if os.pwritev(self._file, [image.numpy().data, label.numpy().data], offset) == self._slot:
+                os.pwrite(self._file, b"\1", ordinal)
+        except OSError as error:
+            self._full = True
+            log.warning("no more room for decoded samples: the rest is decoded anew every time", reason=str(error))
+
+
+def open_shared(samples: int, image_size: int) -> DecodedCache | None:
+    """A new cache that the ranks of each machine share. A collective: every rank must call it.
+
+    Args:
+        samples: N.
+        image_size: S, in pixels.
+
+    Returns:
+        The cache; None where no file can be made.
+    """
+    # Ranks that see the same folder are on one machine; the name says nothing to anybody else.
+    path = Path(tempfile.gettempdir(), f"dale-decoded-{gather(secrets.token_hex(16))[0]}")
+    file: int | None = None
+    try:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            log.warning("no file for decoded samples: they are decoded anew every time", reason=str(error))
+        gather(None)  # a barrier: every rank has it open
+    finally:
+        with suppress(FileNotFoundError):  # another rank was faster
+            path.unlink()
+    return None if file is None else DecodedCache(file, samples, image_size)
