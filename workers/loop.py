@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import structlog
 import torch
@@ -15,6 +16,7 @@ from workers.checkpoint import Checkpoints
 from workers.data import Batches, Samples
 from workers.exchange import send_rows, sum_over_ranks
 from workers.learner import Learner
+from workers.prefetch import prefetch
 from workers.progress import ProgressWriter
 from workers.run import Run
 from workers.sampling import Plan
@@ -97,16 +99,16 @@ def network_epoch(
     values = [torch.empty(0, 4, device=learner.device)]
     total = torch.zeros(1, device=learner.device)
     met = plan.met(epoch).sort().values
-    for ordinals, weights in plan.batches(epoch):
-        counted = bool(weights[0] > 0)  # else this rank only stands in for none
-        images, labels = samples.batch(ordinals)
-        confidence = confidences[torch.searchsorted(met, ordinals)] if counted else torch.ones(1)
-        step = learner.step(images, labels, ordinals, weights, confidence, epoch)
-        if counted:
-            seen.append(ordinals)
-            values.append(step.evidence)
-            total += step.loss.detach().sum()
-        stepped(epoch, total)
+    with closing(prefetch(samples, plan.batches(epoch), learner.device)) as batches:
+        for images, labels, ordinals, weights in batches:
+            counted = bool(weights[0] > 0)  # else this rank only stands in for none
+            confidence = confidences[torch.searchsorted(met, ordinals)] if counted else torch.ones(1)
+            step = learner.step(images, labels, ordinals, weights, confidence, epoch)
+            if counted:
+                seen.append(ordinals)
+                values.append(step.evidence)
+                total += step.loss.detach().sum()
+            stepped(epoch, total)
     loss = sum_over_ranks(total, learner.device) / plan.samples
     return (torch.cat(seen), torch.cat(values).cpu()), float(loss)
 

@@ -1,5 +1,6 @@
 """An epoch of network steps: every sample is met under its own confidence, on any number of ranks."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 import dale
 from workers import loop
+from workers.data import SampleUnreadable
 from workers.sampling import Plan
 
 SAMPLES, CPU = 18, torch.device("cpu")
@@ -73,3 +75,26 @@ def test_confidences_come_in_ascending_order_of_samples(rank: int, monkeypatch: 
     monkeypatch.setattr(loop, "send_rows", all_to_all)
     found = loop.confidences_to_readers(states[rank], plan, 4, CPU)
     assert torch.equal(found, plan.met(4).sort().values / SAMPLES)
+
+
+class Unreadable(Numbers):
+    def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
+        if 5 in ordinals.tolist():
+            raise SampleUnreadable("sample 5")
+        return super().batch(ordinals)
+
+
+class Failing(Recorder):
+    def step(self, *arguments: Tensor):
+        raise FloatingPointError
+
+
+@pytest.mark.parametrize(
+    ("samples", "learner", "error"),
+    [(Unreadable(), Recorder(), SampleUnreadable), (Numbers(), Failing(), FloatingPointError)],
+)
+def test_an_error_ends_the_epoch_as_itself_and_leaves_no_thread(samples, learner, error: type[Exception]) -> None:
+    before = threading.active_count()
+    with pytest.raises(error):
+        loop.network_epoch(learner, samples, Plan(SAMPLES, 4, 3, 0, 1), torch.ones(SAMPLES), 0)
+    assert threading.active_count() == before
