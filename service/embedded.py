@@ -125,6 +125,7 @@ def _serve(context: Context, new_key: str | None, announce: Callable[[Announceme
         log.info("stopping")
         record.unlink(missing_ok=True)
         stop.set()
+        context.bell.set()
         if reconciler.is_alive():
             reconciler.join()
         if head is not None and head.started:

@@ -68,6 +68,8 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(hang))
     os.environ.setdefault("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", str(hang))
+    # One process less to start on every node; a machine that is taken away costs what a lost one does.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     config = LoopConfig(
         request=request.model_dump_json(), attempt=attempt, store_url=store_url, collective_seconds=hang
     )

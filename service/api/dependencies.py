@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Cookie, Depends, Request
@@ -29,6 +30,7 @@ class Context:
     database: Database
     store: ObjectStore
     cluster: Cluster
+    bell: threading.Event = field(default_factory=threading.Event)  # rung after each change, for the reconciler beside
 
     @property
     def sessions(self) -> sessionmaker[Session]:
@@ -56,6 +58,8 @@ def get_session(request: Request, context: ContextDep) -> Iterator[Session]:
     sessions = context.database.read if reads else context.database.write
     with sessions.begin() as session:
         yield session
+    if not reads:
+        context.bell.set()
 
 
 # scope="function": the commit comes before the answer, so that a client who got it can rely on it.

@@ -51,7 +51,7 @@ class Reconciler:
         self._damaged: dict[str, float] = {}  # since when what a run wrote cannot be used
 
     def run(self, stop: threading.Event) -> None:
-        """Round after round, until told to stop."""
+        """Round after round, until told to stop; the context's bell ends a pause."""
         while not stop.is_set():
             try:
                 self.round()
@@ -59,7 +59,8 @@ class Reconciler:
                 log.warning("round given up", error=str(error))
             except Exception:  # the loop must outlive any mistake in one round
                 log.exception("round failed")
-            stop.wait(self._context.settings.reconcile_seconds)
+            self._context.bell.wait(self._context.settings.reconcile_seconds)
+            self._context.bell.clear()
         self._disconnect()
 
     def round(self) -> None:
@@ -242,8 +243,13 @@ def main() -> None:
         raise SystemExit("DALE_RAY_ADDRESS must name the Jobs API of a Ray cluster, for example http://ray-head:8265")
     context = open_context(settings)
     stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        context.bell.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, on_signal)
     log.info("reconciler started", ray=settings.ray_address)
     Reconciler(context).run(stop)
     context.database.close()

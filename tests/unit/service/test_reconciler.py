@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from service.api.dependencies import Context
@@ -26,6 +27,7 @@ from service.jobs.intake import take_in, view_of
 from service.jobs.lifecycle import MAX_ATTEMPTS, State
 from service.jobs.reconciler import Reconciler
 from service.jobs.submission import LOG_TAIL_BYTES, RayJobs
+from tests.integration.harness import wait_for
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, TrainRequest
 
@@ -164,6 +166,24 @@ def test_a_job_is_written_submitted_and_followed_to_its_end(
         assert attempt is not None
         assert attempt.log == "the end\n"
         assert [file.name for file in jobs.artifacts(session, job_id)] == ["model.bin"]
+
+
+def test_a_change_through_the_api_is_acted_on_at_once(
+    context: Context, ray: FakeRay, reconciler: Reconciler, client: TestClient, add_dataset: Any, read: Any
+) -> None:
+    context.settings.reconcile_seconds = 60
+    dataset_id = add_dataset(SAMPLES)
+    stop = threading.Event()
+    thread = threading.Thread(target=reconciler.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(3):
+            job_id = client.post("/v1/jobs", json={"dataset_id": dataset_id}).json()["id"]
+            wait_for(lambda job_id=job_id: read(job_id).state != State.QUEUED, seconds=30)
+    finally:
+        stop.set()
+        context.bell.set()
+        thread.join()
 
 
 def test_a_run_gets_no_secret(
