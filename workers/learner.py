@@ -53,23 +53,30 @@ class Learner:
         self.network = build_network(spec.network.name, self.arguments)
         dale.initialise_head(self.network, statistics.prior)
         self._normalisations = normalise_globally(self.network) if world_size > 1 else []
+        self._sharded = spec.sharding == "full" and world_size > 1
         self.module = self._as_trained(self.network)
         self.config = dale_config(spec)
         self.teacher = dale.make_teacher(self.module, self.config.ema_decay)
+        if self._sharded:
+            mesh = init_device_mesh(device.type, (world_size,))
+            shard(self.module, mesh)
+            shard(self.teacher.module, mesh)
+        else:
+            self.module.to(device)
+            self.teacher.module.to(device)  # its counter stays on the CPU, where it is read at every step
         example = torch.zeros(1, 3, spec.image_size, spec.image_size, device=device)
         run = None
         if spec.compile:
-            self.teacher.compile(dynamic=False)
+            # On CPUs torch's choice of layouts breaks a backward pass (BasicUNet, torch 2.13) and gains nothing.
+            options: dict[str, Any] | None = {"layout_optimization": False} if device.type == "cpu" else None
+            self.teacher.compile(dynamic=False, options=options)
             if self.config.alignment == "none":  # compiled code may leave out the tap of an alignment
-                run = torch.compile(self.module.forward, dynamic=False)
+                run = torch.compile(self.module.forward, dynamic=False, options=options)
         self.student = dale.Student(self.module, self.config, example, self.classes, spec.seed, run)
         self.parallel: nn.Module = self.student
-        self._sharded = spec.sharding == "full" and world_size > 1
         if self._sharded:
-            mesh = init_device_mesh(device.type, (world_size,))
-            for part in (self.module, self.teacher.module, self.student.aligner):
-                if part is not None and any(True for _ in part.parameters()):
-                    shard(part, mesh)
+            if self.student.aligner is not None and any(True for _ in self.student.aligner.parameters()):
+                shard(self.student.aligner, mesh)
         elif world_size > 1:
             # Before the confidences act, the discriminator of an adversarial alignment has nothing to do.
             idle = self.config.alignment == "adversarial"
@@ -97,7 +104,7 @@ class Learner:
             return self._delivered
         network = build_network(self.spec.network.name, self.arguments)
         network.load_state_dict(self.final_weights())
-        return self._as_trained(network).requires_grad_(False)
+        return self._as_trained(network).to(self.device).requires_grad_(False)
 
     def final_weights(self) -> dict[str, Tensor]:
         """The whole state of the bare network that the run delivers, on the CPU, on every rank. Collective."""
@@ -109,9 +116,9 @@ class Learner:
         return self.module if isinstance(self.spec.method, PlainMethod) else self.teacher.module
 
     def _as_trained(self, network: nn.Module) -> nn.Module:
-        """A bare network with what a run wraps around it, on the device."""
+        """A bare network with what a run wraps around it."""
         module = single_output(self.spec.network.name, network)
-        return (InBfloat16(module) if self.spec.precision == "bfloat16" else module).to(self.device)
+        return InBfloat16(module) if self.spec.precision == "bfloat16" else module
 
     def begin_epoch(self, epoch: int) -> None:
         """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank."""

@@ -21,7 +21,8 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
     Modules of `UNIT` parameters or more are gathered one by one.
 
     Args:
-        network: changed in place; its parameters become `DTensor`s, their names stay.
+        network: changed in place; its parameters become `DTensor`s, their names stay. It may lie on the CPU: module by
+            module it moves to the devices of the mesh, so that none of them must ever hold it whole.
         mesh: all ranks, in one row.
     """
     _shard_inside(network, mesh)

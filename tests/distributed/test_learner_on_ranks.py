@@ -58,6 +58,9 @@ def run_rank(rank: int, folder: Path) -> None:
             again = learner_of(rank, 2, **options)
             again.load_state_dict(torch.load(folder.parent / f"{name}.pt"))
             torch.save(learn(again, 2), folder / f"{name}-again-{rank}.pt")
+    # An alignment draws together what one rank sees: only as many ranks compare, sharded and not.
+    aligned = [learner_of(rank, 2, method=ADVERSARIAL, sharding=how) for how in ("none", "full")]
+    torch.save([learn(learner) for learner in aligned], folder / f"aligned-{rank}.pt")
     dist.barrier()
     leave()
 
@@ -148,3 +151,9 @@ def test_shares_are_halves_and_their_states_are_whole(alone: Path, together: Pat
 def test_ranks_talk_once_a_step_however_many_parts(together: Path) -> None:
     found = torch.load(together / "parts-0.pt")
     assert found["talks"] == 10  # one bucket
+
+
+def test_a_sharded_discriminator_learns_what_a_copied_one_does(together: Path) -> None:
+    for rank in range(2):
+        copied, sharded = torch.load(together / f"aligned-{rank}.pt")
+        torch.testing.assert_close(sharded, copied, rtol=0, atol=1e-5)

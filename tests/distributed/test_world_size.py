@@ -117,6 +117,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "": given,
         "mixed-": mixed,
         "norm-": {**given, "network": {"name": "UNet", "arguments": arguments}},
+        "sharded-": {**given, "sharding": "full"},
     }
     for kind, options in kinds.items():
         for job in ("one", "two", "three", "four", "stopped"):
@@ -128,7 +129,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("job", "world_size"),
-    [("two", 2), ("three", 3), ("mixed-two", 2), ("mixed-four", 4), ("norm-two", 2), ("norm-three", 3)],
+    [
+        ("two", 2),
+        ("three", 3),
+        ("mixed-two", 2),
+        ("mixed-four", 4),
+        ("norm-two", 2),
+        ("norm-three", 3),
+        ("sharded-three", 3),
+    ],
 )
 def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, world_size: int) -> None:
     reference = f"{job.rpartition('-')[0]}-one".removeprefix("-")
@@ -149,14 +158,18 @@ def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, worl
     assert alone["confidence"].to_numpy().min() < 0.9, "the confidences never moved: the comparison says nothing"
 
 
-def test_an_interrupted_run_resumes_on_another_world_size(root: Path) -> None:
-    run(root, "stopped", 2, stop_after=2)
+@pytest.mark.parametrize(
+    ("job", "first", "then"), [("stopped", 2, 1), ("sharded-stopped", 2, 1), ("sharded-two", 1, 2)]
+)
+def test_an_interrupted_run_resumes_on_another_world_size(root: Path, job: str, first: int, then: int) -> None:
+    run(root, job, first, stop_after=2)
     store = open_store(f"file://{root}/store")
-    assert not store.exists(keys.result_manifest("stopped"))
-    assert not store.exists(keys.epoch_manifest("stopped", 2))
-    run(root, "stopped", 1)
+    assert not store.exists(keys.result_manifest(job))
+    assert not store.exists(keys.epoch_manifest(job, 2))
+    run(root, job, then)
+    assert store.exists(keys.result_manifest(job))
     for epoch in range(EPOCHS):
-        alone, resumed = confidences(store, "one", epoch), confidences(store, "stopped", epoch)
+        alone, resumed = confidences(store, "one", epoch), confidences(store, job, epoch)
         np.testing.assert_allclose(resumed["confidence"].to_numpy(), alone["confidence"].to_numpy(), atol=1e-4)
 
 
