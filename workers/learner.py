@@ -141,19 +141,23 @@ class Learner:
             images: (b, 3, H, W), uint8.
             labels: (b, H, W), class indices.
             ordinals: (b,), the samples' numbers.
-            weights: (b,), of the samples in the mean over the global batch; they sum to 1 over all ranks.
+            weights: (b,), of the samples in the mean over the global batch, each 1 / its size; or 0 if this rank has no
+                part in it, and a row stands in.
             confidence: (b,), in [0, 1].
             epoch: counted from 0.
+
+        Returns:
+            Loss and evidence of the rows, in their order; the loss without its graph.
         """
         weight = float(weights.max())  # 1 / size of the global batch; 0 if the rows only stand in for none
         self._whole = self._whole or weight
-        parts = list(torch.arange(len(ordinals)).tensor_split(self.spec.accumulation))
-        if self.world_size == 1:
-            parts = [rows for rows in parts if len(rows)]
+        # Ranks talk in each part, so all have equally many: as many as the largest share, rank 0's, has rows for.
+        most = math.ceil(round(1 / weight) / self.world_size) if weight else 1
+        parts = torch.arange(len(ordinals)).tensor_split(min(self.spec.accumulation, most))
         taken = []
         self.optimizer.zero_grad(set_to_none=True)
         for number, part in enumerate(parts):
-            # Every rank has equally many parts, since ranks talk in each; in an empty one, a row stands in.
+            # In a part that a smaller share leaves empty, a row stands in.
             rows, counts = (part, weights[part]) if len(part) else (torch.zeros(1, dtype=torch.long), torch.zeros(1))
             with self._sync(last=number + 1 == len(parts)):
                 step = self._add_gradients(
