@@ -20,7 +20,7 @@ from tests.integration.harness import Service, alive, wait_for
 from workers.contract import keys
 from workers.contract.store import ObjectStore, open_store
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 HELD_WORKER = Path(__file__).with_name("held_worker.py")
 SAMPLES, EPOCHS, HANG_SECONDS = 14, 5, 12
 SPEC = {
@@ -184,16 +184,21 @@ def hang_a_worker(service: Service, job_id: str, pids: list[int]) -> None:
     os.kill(pids[1], signal.SIGSTOP)
 
 
+def real(*case: object) -> object:
+    """A case of the slower tests; the others stand for them in the quick ones."""
+    return pytest.param(*case, marks=pytest.mark.real)
+
+
 @pytest.mark.parametrize(
     ("fault", "attempts"),
     [
         (kill_a_worker, 1),
-        (kill_all_workers, 1),
-        (kill_the_driver, 2),
-        (kill_the_head, 2),
-        (kill_the_service, 1),
-        (kill_service_and_head, 2),
-        (hang_a_worker, 1),
+        real(kill_all_workers, 1),
+        real(kill_the_driver, 2),
+        real(kill_the_head, 2),
+        real(kill_the_service, 1),
+        real(kill_service_and_head, 2),
+        real(hang_a_worker, 1),
     ],
 )
 def test_a_run_that_loses_a_part_ends_as_if_it_had_not(
@@ -212,6 +217,7 @@ def test_a_run_that_loses_a_part_ends_as_if_it_had_not(
     equal(job_id)
 
 
+@pytest.mark.real
 def test_a_checkpoint_half_written_is_not_used(
     service: Service, store: ObjectStore, dataset_id: str, equal: Callable[[str], None]
 ) -> None:
@@ -220,6 +226,7 @@ def test_a_checkpoint_half_written_is_not_used(
     equal(job_id)
 
 
+@pytest.mark.real
 def test_a_shard_that_did_not_arrive_is_written_by_another_attempt(
     service: Service, store: ObjectStore, dataset_id: str, equal: Callable[[str], None]
 ) -> None:
@@ -228,6 +235,7 @@ def test_a_shard_that_did_not_arrive_is_written_by_another_attempt(
     equal(job_id)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("end", ["CANCELLED", "FAILED"], ids=["cancel", "timeout"])
 def test_a_run_that_is_stopped_leaves_nothing(service: Service, store: ObjectStore, dataset_id: str, end: str) -> None:
     job_id, pids = hold(service, store, dataset_id, timeout_seconds=3600)
@@ -242,6 +250,7 @@ def test_a_run_that_is_stopped_leaves_nothing(service: Service, store: ObjectSto
     nothing_left(service, store, job_id)
 
 
+@pytest.mark.real
 def test_memory_that_is_not_there_is_named(service: Service, store: ObjectStore, dataset_id: str) -> None:
     job_id = service.post(dataset_id, **{**SPEC, "name": "allocate"})
     job = service.wait(job_id, "SUCCEEDED", "FAILED", seconds=180)
