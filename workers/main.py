@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_network(request: TrainRequest, store: ObjectStore) -> None:
     """Refuse a network that cannot be trained before any worker is taken (defaults are known to be good)."""
-    from workers.data import Samples  # noqa: PLC0415 - imports MONAI
+    from workers.data import Samples  # noqa: PLC0415 - imports torch
     from workers.network import check_network  # noqa: PLC0415
 
     spec = request.spec
