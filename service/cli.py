@@ -160,6 +160,9 @@ def train(
         int | None, typer.Option(help="Samples of a step, all workers together (default: 16).")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Images become so many pixels square (default: 128).")] = None,
+    patch_size: Annotated[
+        int | None, typer.Option(help="Volumes are cut into cubes of this edge (default: 32).")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser (default: 0.002).")] = None,
     augmentation: Annotated[str | None, typer.Option(help="Random views: light or strong (default: strong).")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (default: float32).")] = None,
@@ -187,6 +190,7 @@ def train(
             "epochs": epochs,
             "batch_size": batch_size,
             "image_size": image_size,
+            "patch_size": patch_size,
             "learning_rate": learning_rate,
             "augmentation": augmentation,
             "precision": precision,

@@ -6,20 +6,26 @@ The manifest is written last, after a barrier: whoever finds it finds everything
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import structlog
 import torch
 from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
 
 import dale
 from workers.contract import keys, tables
 from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard
-from workers.data import Samples, to_masks, to_network
+from workers.data import Samples, Statistics, to_masks, to_network
+from workers.dataset import AnySamples
 from workers.exchange import gather
 from workers.images import encode_mask
 from workers.learner import Learner
+from workers.nifti import PERCENTILES
 from workers.run import Run
+from workers.sliding import predict_volume
+from workers.volumes import Volumes
 
 log = structlog.get_logger()
 PREDICTION_BATCH = 32
@@ -65,17 +71,15 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
 
 
 def write_result(
-    run: Run, learner: Learner, samples: Samples, state: dale.ConfidenceState, metrics: dict[str, float]
+    run: Run, learner: Learner, samples: AnySamples, state: dale.ConfidenceState, metrics: dict[str, float]
 ) -> None:
     """Write the final network's mask of every sample, then the model, then the manifest. A collective."""
     job_id = run.request.job_id
     network = learner.final.eval()
-    for ordinals in state.ordinals.split(PREDICTION_BATCH):
-        images, _ = samples.batch(ordinals)
-        with torch.no_grad():
-            masks = to_masks(network(to_network(images.to(run.device), learner.statistics)))
-        for ordinal, mask in zip(ordinals.tolist(), masks, strict=True):
-            run.write(keys.prediction(job_id, ordinal), encode_mask(mask, *samples.size(ordinal)), "image/png")
+    if isinstance(samples, Samples):
+        _write_images(run, network, learner.statistics, samples, state.ordinals)
+    else:
+        _write_volumes(run, network, samples, state.ordinals)
     weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
     gather(None)
     if run.rank != 0:
@@ -96,12 +100,30 @@ def write_result(
     log.info("result", files=[file.name for file in files])
 
 
-def describe_model(run: Run, learner: Learner, samples: Samples) -> bytes:
+def _write_images(run: Run, network: nn.Module, statistics: Statistics, samples: Samples, ordinals: Tensor) -> None:
+    for some in ordinals.split(PREDICTION_BATCH):
+        images, _ = samples.batch(some)
+        with torch.no_grad():
+            masks = to_masks(network(to_network(images.to(run.device), statistics)))
+        for ordinal, mask in zip(some.tolist(), masks, strict=True):
+            key = keys.prediction(run.request.job_id, ordinal)
+            run.write(key, encode_mask(mask, *samples.size(ordinal)), "image/png")
+
+
+def _write_volumes(run: Run, network: nn.Module, samples: Volumes, ordinals: Tensor) -> None:
+    for ordinal in ordinals.tolist():
+        classes = predict_volume(network, samples.volume(ordinal)[0], samples.patch_size)
+        key = keys.prediction(run.request.job_id, ordinal, "nii.gz")
+        run.write(key, samples.encode(ordinal, classes), "application/gzip")
+
+
+def describe_model(run: Run, learner: Learner, samples: AnySamples) -> bytes:
     """`model.json`: how to build the network again and what its input and output mean."""
     spec = run.request.spec
     description = {
         "network": {"name": spec.network.name, "arguments": learner.arguments},
-        "image_size": spec.image_size,
+        "spatial_dims": samples.spatial_dims,
+        **_size(samples),
         "mean": [round(value, 6) for value in learner.statistics.mean.tolist()],
         "std": [round(value, 6) for value in learner.statistics.std.tolist()],
         "classes": samples.classes,
@@ -110,6 +132,16 @@ def describe_model(run: Run, learner: Learner, samples: Samples) -> bytes:
         "spec": spec.model_dump(mode="json"),
     }
     return json.dumps(description, indent=1).encode()
+
+
+def _size(samples: AnySamples) -> dict[str, Any]:
+    """What a network is shown: of images their size; of volumes that of patches, and how intensities were changed."""
+    if isinstance(samples, Samples):
+        return {"image_size": samples.image_size}
+    return {
+        "patch_size": samples.patch_size,
+        "normalisation": {"orientation": "RAS", "axes": "DHW", "percentiles": PERCENTILES, "then": "z-score"},
+    }
 
 
 def _result_file(run: Run, name: str, data: bytes, media_type: str) -> ResultFile:

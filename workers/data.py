@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from workers.cache import open_shared
+from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore
 from workers.exchange import sum_over_ranks
@@ -31,8 +31,8 @@ class Statistics:
     """What the network must know of the data before it sees it.
 
     Attributes:
-        mean: (3,), of the intensities in [0, 1], by channel.
-        std: (3,), likewise.
+        mean: (channels,), of the intensities (of images in [0, 1]; of volumes as they are kept, so 0).
+        std: (channels,), likewise (of volumes 1).
         prior: (C,), share of the pixels of each class.
     """
 
@@ -45,7 +45,10 @@ class Batches(Protocol):
     """Where a loop takes its samples from."""
 
     def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) and class indices (B, H, W), both uint8, on the CPU."""
+        """Images (B, channels, *spatial) and class indices (B, *spatial), uint8, on the CPU.
+
+        Images are uint8 (RGB, 2D) or float16 (one channel, normalised, 3D).
+        """
 
 
 class Samples:
@@ -62,6 +65,8 @@ class Samples:
             sample is decoded whenever it is asked for.
     """
 
+    spatial_dims, channels = 2, 3
+
     def __init__(
         self, store: ObjectStore, dataset_id: str, version: int, image_size: int, run: Run | None = None
     ) -> None:
@@ -69,7 +74,7 @@ class Samples:
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
         self._run = run
-        self._cache = open_shared(len(self), image_size) if run else None
+        self._cache = open_shared(equal_slots(len(self), 4 * image_size**2)) if run else None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -78,6 +83,15 @@ class Samples:
     def classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.mask_values)
+
+    @property
+    def edge(self) -> int:
+        """Edge of the squares that the network sees, in pixels."""
+        return self.image_size
+
+    def of_epoch(self, epoch: int) -> Samples:
+        """Where an epoch takes its batches from: the images are the same in each."""
+        return self
 
     def size(self, ordinal: int) -> tuple[int, int]:
         """Width and height of the image as it was uploaded."""
@@ -149,17 +163,23 @@ def statistics_of(
 
 
 def to_network(images: Tensor, statistics: Statistics) -> Tensor:
-    """uint8 images (B, 3, H, W) as the network sees them: in [0, 1], minus the mean, over the spread."""
-    shape = (1, -1, 1, 1)
+    """Images as the network sees them, float32: minus the mean, over the spread.
+
+    Args:
+        images: (B, channels, *spatial); if they are uint8, the statistics are of the same divided by 255.
+        statistics: of the dataset.
+    """
+    shape = (1, -1, *[1] * (images.ndim - 2))
     mean, std = statistics.mean.to(images.device), statistics.std.to(images.device)
-    return (images.float() / 255 - mean.view(shape)) / std.view(shape)
+    values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    return (values - mean.view(shape)) / std.view(shape)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Class indices (B, H, W) as (B, C, H, W), float32."""
+    """Class indices (B, *spatial) as (B, C, *spatial), float32."""
     return torch.nn.functional.one_hot(labels.long(), classes).movedim(-1, 1).float()
 
 
 def to_masks(logits: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Logits (B, C, H, W) to class indices (B, H, W), uint8."""
+    """Logits (B, C, *spatial) to class indices (B, *spatial), uint8."""
     return logits.argmax(1).to(torch.uint8).cpu().numpy()

@@ -29,11 +29,16 @@ def describe(error: BaseException, spec: JobSpec) -> Failure:
         return Failure(
             kind="out_of_memory",
             cause=f"{where}out of memory at batch_size {spec.batch_size} and image_size {spec.image_size}",
-            hint=f"try batch_size {smaller}, or a smaller image_size or network",
+            hint=f"try batch_size {smaller}, or a smaller image_size (of volumes: patch_size) or network",
             detail=detail,
         )
     if name == "NetworkRefused" or "NetworkRefused" in text:
-        return Failure(kind="network", cause=str(beneath), hint="change network or image_size", detail=detail)
+        return Failure(
+            kind="network",
+            cause=str(beneath),
+            hint="change network or image_size (of volumes: patch_size)",
+            detail=detail,
+        )
     if name == "SampleUnreadable" or "SampleUnreadable" in text:
         return Failure(kind="data", cause=str(beneath), hint="replace or remove that sample", detail=detail)
     if isinstance(beneath, StoreUnavailable) or "StoreUnavailable" in text:

@@ -33,6 +33,7 @@ class Learner:
         device: where to compute.
         rank: this process.
         world_size: number of processes.
+        spatial_dims: 2 for images of `spec.image_size`, 3 for patches of `spec.patch_size`.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Learner:
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
+        spatial_dims: int = 2,
     ) -> None:
         self.spec, self.device, self.rank, self.world_size = spec, device, rank, world_size
-        self.statistics, self.classes = statistics, len(statistics.prior)
+        self.statistics, self.classes, self.spatial_dims = statistics, len(statistics.prior), spatial_dims
+        channels, edge = len(statistics.mean), spec.patch_size if spatial_dims == 3 else spec.image_size
         self.arguments = constructor_arguments(
-            spec.network, channels=3, classes=self.classes, image_size=spec.image_size
+            spec.network, channels=channels, classes=self.classes, image_size=edge, spatial_dims=spatial_dims
         )
         torch.manual_seed(spec.seed)
         self.network = build_network(spec.network.name, self.arguments)
@@ -64,7 +67,7 @@ class Learner:
         else:
             self.module.to(device)
             self.teacher.module.to(device)  # its counter stays on the CPU, where it is read at every step
-        example = torch.zeros(1, 3, spec.image_size, spec.image_size, device=device)
+        example = torch.zeros(1, channels, *[edge] * spatial_dims, device=device)
         run = None
         if spec.compile:
             # On CPUs torch's choice of layouts breaks a backward pass (BasicUNet, torch 2.13) and gains nothing.
@@ -138,8 +141,8 @@ class Learner:
         """One optimizer step over this rank's part of the global batch.
 
         Args:
-            images: (b, 3, H, W), uint8.
-            labels: (b, H, W), class indices.
+            images: (b, channels, *spatial), as the samples give them.
+            labels: (b, *spatial), class indices.
             ordinals: (b,), the samples' numbers.
             weights: (b,), of the samples in the mean over the global batch, each 1 / its size; or 0 if this rank has no
                 part in it, and a row stands in.
@@ -185,7 +188,9 @@ class Learner:
         device = self.device
         inputs = to_network(images.to(device, non_blocking=True), self.statistics)
         given = one_hot(labels.to(device, non_blocking=True), self.classes)
-        views = dale.random_views(ordinals, epoch, self.spec.seed, augmentation=self.spec.augmentation).to(device)
+        views = dale.random_views(
+            ordinals, epoch, self.spec.seed, self.spatial_dims, augmentation=self.spec.augmentation
+        ).to(device)
         # The last, smaller step of an epoch does not mix: its rows would pair differently on another number of ranks.
         share = dale.mixing_share(self.config, epoch, self.spec.epochs) if in_whole_batch else 0.0
         mixing = dale.draw_mixing(ordinals, epoch, self.spec.seed, inputs.shape[2:], share).to(device)
@@ -212,8 +217,8 @@ class Learner:
         """The loss of each sample of a batch on the device, and the evidence about it.
 
         Args:
-            images: (b, 3, H, W), as the network takes them.
-            labels: (b, C, H, W), one-hot.
+            images: (b, channels, *spatial), as the network takes them.
+            labels: (b, C, *spatial), one-hot.
             confidence: (b,), in [0, 1].
             views: what the student sees.
             mixing: which boxes the samples exchange in it.

@@ -13,7 +13,8 @@ from torch import Tensor
 import dale
 from workers import artifacts
 from workers.checkpoint import Checkpoints
-from workers.data import Batches, Samples
+from workers.data import Batches
+from workers.dataset import open_dataset
 from workers.exchange import send_rows, sum_over_ranks
 from workers.learner import Learner
 from workers.prefetch import prefetch
@@ -33,9 +34,10 @@ def train(run: Run) -> None:
         run: this rank's view of the run.
     """
     spec = run.request.spec
-    samples = Samples(run.store, spec.dataset_id, spec.dataset_version, spec.image_size, run)
+    samples = open_dataset(run.store, spec, run)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
-    learner = Learner(spec, samples.statistics(), plan.steps * spec.epochs, run.device, run.rank, run.world_size)
+    statistics, dims, steps = samples.statistics(), samples.spatial_dims, plan.steps * spec.epochs
+    learner = Learner(spec, statistics, steps, run.device, run.rank, run.world_size, dims)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
     missing = artifacts.missing_epochs(run)
     checkpoints = Checkpoints(run)
@@ -47,7 +49,7 @@ def train(run: Run) -> None:
     metrics: dict[str, float] = {}
     for epoch in range(done, spec.epochs):
         confidences = confidences_to_readers(state, plan, epoch, run.device)
-        evidence, losses = network_epoch(learner, samples, plan, confidences, epoch, progress.step)
+        evidence, losses = network_epoch(learner, samples.of_epoch(epoch), plan, confidences, epoch, progress.step)
         metrics = confidence_epoch(learner, state, evidence, epoch)
         metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
         if epoch in missing:

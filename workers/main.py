@@ -12,7 +12,7 @@ import sys
 
 import structlog
 
-from workers.contract import keys
+from workers.contract import keys, tables
 from workers.contract.request import TrainRequest
 from workers.contract.store import ObjectStore, StoreUnavailable, open_store
 from workers.logging import configure_logging
@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     request = TrainRequest.model_validate_json(store.get(keys.request(options.job)))
     log.info("starting", spec=request.spec.model_dump(mode="json"))
     try:
-        if request.spec.network.arguments:
+        version = keys.version(request.spec.dataset_id, request.spec.dataset_version)
+        if request.spec.network.arguments or tables.holds_volumes(store.get(version)):
             _check_network(request, store)
         from workers.trainer import run_on_ray  # noqa: PLC0415 - imports torch and ray, after the cheap checks
 
@@ -59,13 +60,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_network(request: TrainRequest, store: ObjectStore) -> None:
-    """Refuse a network that cannot be trained before any worker is taken (defaults are known to be good)."""
-    from workers.data import Samples  # noqa: PLC0415 - imports torch
+    """Refuse a network that cannot be trained before any worker is taken (on images, defaults are known to be good)."""
+    from workers.dataset import open_dataset  # noqa: PLC0415 - imports torch
     from workers.network import check_network  # noqa: PLC0415
 
-    spec = request.spec
-    samples = Samples(store, spec.dataset_id, spec.dataset_version, spec.image_size)
-    check_network(spec.network, channels=3, classes=samples.classes, image_size=spec.image_size)
+    samples = open_dataset(store, request.spec)
+    check_network(
+        request.spec.network,
+        channels=samples.channels,
+        classes=samples.classes,
+        image_size=samples.edge,
+        spatial_dims=samples.spatial_dims,
+    )
 
 
 if __name__ == "__main__":

@@ -130,7 +130,9 @@ def single_output(name: str, network: nn.Module) -> nn.Module:
     return FirstOutput(network) if name in {"BasicUNetPlusPlus", "SegResNetDS"} else network
 
 
-def check_network(spec: NetworkSpec, *, channels: int, classes: int, image_size: int) -> dict[str, Any]:
+def check_network(
+    spec: NetworkSpec, *, channels: int, classes: int, image_size: int, spatial_dims: int = 2
+) -> dict[str, Any]:
     """Build the network without memory and run it forward without computing, as training would.
 
     Returns:
@@ -140,18 +142,21 @@ def check_network(spec: NetworkSpec, *, channels: int, classes: int, image_size:
         NetworkRefused: it cannot be built, does not accept images of this size, or does not answer with one map of
             logits for each class in the size of the image.
     """
-    arguments = constructor_arguments(spec, channels=channels, classes=classes, image_size=image_size)
+    arguments = constructor_arguments(
+        spec, channels=channels, classes=classes, image_size=image_size, spatial_dims=spatial_dims
+    )
+    spatial = [image_size] * spatial_dims
     # SwinUNETR reads values while it is built, which tensors without memory do not have.
     device = "cpu" if spec.name == "SwinUNETR" else "meta"
     with torch.device(device), torch.no_grad():
         network = single_output(spec.name, build_network(spec.name, arguments)).train()
         try:
-            output = network(torch.zeros(2, channels, image_size, image_size))
+            output = network(torch.zeros(2, channels, *spatial))
         except Exception as error:
-            raise NetworkRefused(
-                f"{spec.name} does not accept images of {image_size} x {image_size} pixels: {_reason(error)}"
-            ) from error
-    expected = (2, classes, image_size, image_size)
+            kind = "images of {} pixels" if spatial_dims == 2 else "patches of {} voxels"
+            size = kind.format(" x ".join(map(str, spatial)))
+            raise NetworkRefused(f"{spec.name} does not accept {size}: {_reason(error)}") from error
+    expected = (2, classes, *spatial)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:
         answer = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise NetworkRefused(f"{spec.name} answers with {answer} where a map of shape {expected} is needed")
@@ -201,6 +206,7 @@ def main(argv: list[str] | None = None) -> int:
             channels=asked["channels"],
             classes=asked["classes"],
             image_size=asked["image_size"],
+            spatial_dims=asked.get("spatial_dims", 2),
         )
     except NetworkRefused as refused:
         sys.stdout.write(json.dumps({"ok": False, "reason": str(refused)}) + "\n")

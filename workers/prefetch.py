@@ -29,7 +29,7 @@ def prefetch(
         device: that computes; for a GPU the pixels lie in pinned memory, so that they are copied while it works.
 
     Yields:
-        Images (b, 3, H, W) and class indices (b, H, W), both uint8, on the CPU; ordinals and weights as given.
+        Images (b, channels, *spatial) and class indices (b, *spatial) as `samples` gives them; ordinals and weights.
 
     Raises:
         Exception: what `samples` raised for a batch, when it is that batch's turn.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 MANIFEST = "manifest.json"  # the commit mark of what lies beside it
 
 
@@ -11,7 +13,7 @@ def blob(dataset_id: str, sha256: str) -> str:
 
 
 def version(dataset_id: str, number: int) -> str:
-    """The immutable sample list of a dataset version (`tables.SAMPLES`)."""
+    """The immutable sample list of a dataset version (`tables.SAMPLES` or `tables.VOLUMES`)."""
     return f"datasets/{dataset_id}/versions/{number}.parquet"
 
 
@@ -75,6 +77,9 @@ def result_manifest(job_id: str) -> str:
     return result(job_id, MANIFEST)
 
 
-def prediction(job_id: str, ordinal: int) -> str:
-    """The final network's mask of a sample: 8-bit PNG of class indices in the image's own size."""
-    return result(job_id, f"predictions/{ordinal}.png")
+def prediction(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "png") -> str:
+    """The final network's mask of a sample: 8-bit class indices in the image's own size.
+
+    Of an image a PNG; of a volume (`nii.gz`) a NIfTI file with the volume's own affine.
+    """
+    return result(job_id, f"predictions/{ordinal}.{suffix}")

@@ -73,6 +73,9 @@ class JobSpec(Model):
     epochs: int = Field(default=60, ge=1, le=100_000)
     batch_size: int = Field(default=16, ge=1, le=65_536, description="samples of one step, over all workers together")
     image_size: int = Field(default=128, ge=16, le=4096, description="images are resized to this many pixels square")
+    patch_size: int = Field(
+        default=32, ge=16, le=512, description="edge of the cubes that volumes are trained on, in voxels"
+    )
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     augmentation: Literal["light", "strong"] = Field(
         default="strong", description="how far the random views go: rotation by any angle, or by a few degrees"
@@ -195,7 +198,7 @@ class ResultManifest(Model):
     epochs: int
     metrics: dict[str, float]
     files: list[ResultFile]
-    predictions: bool = Field(description="whether result/predictions/<ordinal>.png exists for every sample")
+    predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
 
 
 class Failure(Model):

@@ -23,6 +23,20 @@ SAMPLES = pa.schema(
 )
 MASK_VALUES = b"mask_values"
 
+# The same of a dataset of volumes: NIfTI files (.nii, .nii.gz), of one channel. Axes are those of the file, in
+# its order. Its schema metadata say so; a table without that key is one of 2D images.
+MEDIA, VOLUME = b"media", b"volume"
+VOLUMES = pa.schema(
+    [
+        *SAMPLES,
+        pa.field("depth", pa.int32(), nullable=False),  # voxels along the third axis; width and height: first, second
+        pa.field("spacing_x", pa.float32(), nullable=False),  # mm between voxels along the first axis
+        pa.field("spacing_y", pa.float32(), nullable=False),
+        pa.field("spacing_z", pa.float32(), nullable=False),
+    ],
+    metadata={MEDIA: VOLUME},
+)
+
 # One row per sample and epoch.
 CONFIDENCE = pa.schema(
     [
@@ -40,6 +54,12 @@ def to_parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def holds_volumes(data: bytes) -> bool:
+    """Whether the Parquet file of a dataset version is one of volumes (`VOLUMES`), not of images (`SAMPLES`)."""
+    metadata: dict[bytes, bytes] = pq.read_schema(io.BytesIO(data)).metadata or {}
+    return metadata.get(MEDIA) == VOLUME
 
 
 def from_parquet(data: bytes, schema: pa.Schema) -> pa.Table:

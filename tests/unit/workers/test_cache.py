@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from workers import cache
-from workers.cache import open_shared
+from workers.cache import equal_slots, open_shared
 
 HOLD = """
 import time, torch
 from workers import cache
 cache.RESERVE = 0
-kept = cache.open_shared(100, 64)
+kept = cache.open_shared(cache.equal_slots(100, 4 * 64**2))
 kept.write(99, torch.zeros(3, 64, 64, dtype=torch.uint8), torch.zeros(64, 64, dtype=torch.uint8))
 print("filled", flush=True)
 time.sleep(60)
@@ -42,7 +42,7 @@ def test_killed_ranks_leave_no_file(tmp_path: Path) -> None:
 
 
 def test_only_what_was_decoded_takes_room() -> None:
-    kept = open_shared(10**6, 128)
+    kept = open_shared(equal_slots(10**6, 4 * 128**2))
     assert kept is not None
     kept.write(999_999, torch.ones(3, 128, 128, dtype=torch.uint8), torch.ones(128, 128, dtype=torch.uint8))
     status = os.fstat(kept._file)
@@ -51,7 +51,7 @@ def test_only_what_was_decoded_takes_room() -> None:
 
 
 def test_a_file_goes_with_the_object() -> None:
-    kept = open_shared(10, 16)
+    kept = open_shared(equal_slots(10, 4 * 16**2))
     assert kept is not None
     file = kept._file
     del kept
@@ -61,11 +61,11 @@ def test_a_file_goes_with_the_object() -> None:
 
 def test_without_a_place_for_files_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    assert open_shared(10, 16) is None
+    assert open_shared(equal_slots(10, 4 * 16**2)) is None
 
 
 def test_a_disk_that_fails_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = open_shared(10, 16)
+    kept = open_shared(equal_slots(10, 4 * 16**2))
     assert kept is not None
     image, label = torch.ones(3, 16, 16, dtype=torch.uint8), torch.ones(16, 16, dtype=torch.uint8)
     asked: list[int] = []

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from importlib import resources
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -70,3 +70,19 @@ def test_the_check_speaks_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_a_batch_smaller_than_the_workers_is_refused() -> None:
     with pytest.raises(ValueError, match="each worker needs at least one sample"):
         JobSpec(dataset_id="ds-1", batch_size=2, workers=3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_trains_on_patches_or_is_refused_in_words(name: str) -> None:
+    def check(size: int) -> dict[str, Any]:
+        return check_network(NetworkSpec(name=name), channels=1, classes=3, image_size=size, spatial_dims=3)
+
+    default = JobSpec.model_fields["patch_size"].default
+    if name == "SwinUNETR":  # halves a patch five times, and a single voxel cannot be normalised
+        with pytest.raises(
+            NetworkRefused, match=f"does not accept patches of {default} x {default} x {default} voxels"
+        ):
+            check(default)
+        default = 64
+    arguments = check(default)
+    assert (arguments["in_channels"], arguments.get("spatial_dims", 3)) == (1, 3)

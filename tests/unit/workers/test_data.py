@@ -14,7 +14,7 @@ from torch import Tensor, multiprocessing
 
 from tests.ranks import leave
 from workers import cache
-from workers.cache import open_shared
+from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
 from workers.contract.request import JobSpec, TrainRequest
 from workers.contract.store import ObjectStore, open_store
@@ -177,7 +177,7 @@ def test_a_crash_between_pixels_and_flag_shows_nothing(monkeypatch: pytest.Monke
     def crash(*_: object) -> int:
         raise KeyboardInterrupt
 
-    kept = open_shared(COUNT, SIZE)
+    kept = open_shared(equal_slots(COUNT, 4 * SIZE**2))
     assert kept is not None
     image, label = torch.full((3, SIZE, SIZE), 9, dtype=torch.uint8), torch.ones(SIZE, SIZE, dtype=torch.uint8)
     with monkeypatch.context() as patch:
