@@ -123,9 +123,14 @@ class Learner:
         module = single_output(self.spec.network.name, network)
         return InBfloat16(module) if self.spec.precision == "bfloat16" else module
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank."""
-        self._whole = 0.0  # the weight of a sample in the epoch's first step, which is a whole batch
+    def begin_epoch(self, epoch: int, whole: float = 0.0) -> None:
+        """Training mode, and random numbers (dropout) that depend on nothing but seed, epoch and rank.
+
+        Args:
+            epoch: counted from 0.
+            whole: weight of a sample in a whole global batch (`Plan.whole`); 0: as in the first step.
+        """
+        self._whole = whole
         self.parallel.train()
         torch.manual_seed((self.spec.seed * 1_000_003 + epoch) * 4099 + self.rank)
 

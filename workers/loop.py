@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -16,6 +15,7 @@ from workers.checkpoint import Checkpoints
 from workers.data import Batches
 from workers.dataset import open_dataset
 from workers.exchange import send_rows, sum_over_ranks
+from workers.gathered import Gathered
 from workers.learner import Learner
 from workers.prefetch import prefetch
 from workers.progress import ProgressWriter
@@ -24,7 +24,8 @@ from workers.sampling import Plan
 
 log = structlog.get_logger()
 
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 10.0  # after an epoch, if so much has passed since the last one
+LOOK_STEPS, LOOK_SECONDS = 25, 60.0  # in an epoch: how often ranks ask each other whether so much has passed
 
 
 def train(run: Run) -> None:
@@ -40,25 +41,29 @@ def train(run: Run) -> None:
     learner = Learner(spec, statistics, steps, run.device, run.rank, run.world_size, dims)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
     missing = artifacts.missing_epochs(run)
-    checkpoints = Checkpoints(run)
-    done = checkpoints.restore(learner, state, min(missing, default=spec.epochs))
-    log.info("training", epochs=spec.epochs, done=done, samples=len(samples), steps_per_epoch=plan.steps)
+    checkpoints = Checkpoints(run, plan.steps)
+    done, gathered = checkpoints.restore(learner, state, min(missing, default=spec.epochs))
+    log.info("training", epochs=spec.epochs, done=done, step=gathered.steps, samples=len(samples), steps=plan.steps)
 
-    progress = ProgressWriter(run, spec.epochs, plan.steps, done)
-    saved = time.monotonic()
+    progress = ProgressWriter(run, spec.epochs, plan.steps, done * plan.steps + gathered.steps)
+
+    def stepped(epoch: int, gathered: Gathered) -> None:
+        progress.step(epoch, gathered.loss)
+        if gathered.steps % LOOK_STEPS == 0 and gathered.steps < plan.steps:
+            checkpoints.keep(learner, state, epoch, gathered, every=LOOK_SECONDS)
+
     metrics: dict[str, float] = {}
     for epoch in range(done, spec.epochs):
         confidences = confidences_to_readers(state, plan, epoch, run.device)
-        evidence, losses = network_epoch(learner, samples.of_epoch(epoch), plan, confidences, epoch, progress.step)
+        batches = samples.of_epoch(epoch)
+        evidence, losses = network_epoch(learner, batches, plan, confidences, epoch, gathered, stepped)
         metrics = confidence_epoch(learner, state, evidence, epoch)
         metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
         if epoch in missing:
             artifacts.write_epoch(run, state, epoch, metrics)
-        checkpoints.commit()
-        since = sum_over_ranks(torch.tensor([time.monotonic() - saved]), run.device)
-        if checkpoints.idle and float(since) / run.world_size > CHECKPOINT_SECONDS and epoch + 1 < spec.epochs:
-            checkpoints.begin(learner, state, epoch + 1)
-            saved = time.monotonic()
+        gathered = Gathered()
+        if epoch + 1 < spec.epochs:
+            checkpoints.keep(learner, state, epoch + 1, gathered, every=CHECKPOINT_SECONDS)
     checkpoints.commit(wait=True)
     artifacts.write_result(run, learner, samples, state, metrics)
 
@@ -80,7 +85,8 @@ def network_epoch(
     plan: Plan,
     confidences: Tensor,
     epoch: int,
-    stepped: Callable[[int, Tensor], None] = lambda epoch, loss: None,
+    gathered: Gathered | None = None,
+    stepped: Callable[[int, Gathered], None] = lambda epoch, gathered: None,
 ) -> tuple[tuple[Tensor, Tensor], float]:
     """All network steps of an epoch, under fixed confidences.
 
@@ -90,29 +96,29 @@ def network_epoch(
         plan: the order of the samples.
         confidences: (n,), of the samples that this rank meets, in ascending order of their numbers.
         epoch: counted from 0.
-        stepped: called after each step with the epoch and the sum of its losses so far, (1,).
+        gathered: what an earlier attempt left of this epoch; None: nothing.
+        stepped: called after each step with the epoch and what was gathered so far.
 
     Returns:
         The evidence gathered, ordinals (n,) and values (n, 4) as `ConfidenceState.observe` takes them; and the mean
         loss over all samples of all ranks.
     """
-    learner.begin_epoch(epoch)
-    seen = [torch.empty(0, dtype=torch.long)]
-    values = [torch.empty(0, 4, device=learner.device)]
-    total = torch.zeros(1, device=learner.device)
+    learner.begin_epoch(epoch, plan.whole)
+    gathered = (gathered or Gathered()).to(learner.device)
     met = plan.met(epoch).sort().values
-    with closing(prefetch(samples, plan.batches(epoch), learner.device)) as batches:
+    with closing(prefetch(samples, plan.batches(epoch, gathered.steps), learner.device)) as batches:
         for images, labels, ordinals, weights in batches:
             counted = bool(weights[0] > 0)  # else this rank only stands in for none
             confidence = confidences[torch.searchsorted(met, ordinals)] if counted else torch.ones(1)
             step = learner.step(images, labels, ordinals, weights, confidence, epoch)
+            gathered.steps += 1
             if counted:
-                seen.append(ordinals)
-                values.append(step.evidence)
-                total += step.loss.detach().sum()
-            stepped(epoch, total)
-    loss = sum_over_ranks(total, learner.device) / plan.samples
-    return (torch.cat(seen), torch.cat(values).cpu()), float(loss)
+                gathered.ordinals.append(ordinals)
+                gathered.values.append(step.evidence)
+                gathered.loss += step.loss.detach().sum()
+            stepped(epoch, gathered)
+    loss = sum_over_ranks(gathered.loss, learner.device) / plan.samples
+    return gathered.evidence, float(loss)
 
 
 def confidence_epoch(

@@ -20,12 +20,12 @@ class ProgressWriter:
         run: this rank's view of the run.
         epochs: of the whole run.
         steps_per_epoch: steps of one epoch.
-        epochs_done: by earlier attempts.
+        steps_done: by earlier attempts.
     """
 
-    def __init__(self, run: Run, epochs: int, steps_per_epoch: int, epochs_done: int) -> None:
+    def __init__(self, run: Run, epochs: int, steps_per_epoch: int, steps_done: int) -> None:
         self._run, self._epochs, self._per_epoch = run, epochs, steps_per_epoch
-        self._first = self._done = epochs_done * steps_per_epoch
+        self._first = self._done = steps_done
         self._began = time.monotonic()
         self._written = -INTERVAL_SECONDS
 

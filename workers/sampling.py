@@ -45,14 +45,23 @@ class Plan:
         places = (first[:, None] + within).flatten()
         return self._order(epoch).ordinals(places[places < self.samples])
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def whole(self) -> float:
+        """Weight of a sample in the mean over a whole global batch, in float32; larger in a last, smaller step."""
+        return float(torch.tensor(1 / min(self.batch_size, self.samples)))
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's part of each step: ordinals (b,) and their weights (b,) in the mean over the global batch.
 
         Every rank takes part in every step. One that the last, smaller step leaves without a sample gets another
         rank's as a stand-in, with weight 0.
+
+        Args:
+            epoch: counted from 0.
+            first: the step to begin with.
         """
         met, most = self.met(epoch), len(range(self.rank, self.batch_size, self.world_size))
-        for step in range(self.steps):
+        for step in range(first, self.steps):
             size = min(self.batch_size, self.samples - step * self.batch_size)
             mine = met[step * most : (step + 1) * most]
             if len(mine):

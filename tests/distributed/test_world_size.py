@@ -27,10 +27,11 @@ class Interrupted(Exception):
 
 
 def run_rank(rank: int, world_size: int, url: str, job: str, rendezvous: str, stop_after: int | None) -> None:
-    """One rank of a run, as Ray Train would start it; with `stop_after` it dies once that many epochs are kept."""
+    """One rank of a run, as Ray Train would start it; with `stop_after` it dies once that many steps are kept."""
     from dale import partition
     from workers import loop
     from workers.checkpoint import Checkpoints
+    from workers.gathered import Gathered
     from workers.run import Run
 
     torch.set_num_threads(1)
@@ -41,14 +42,14 @@ def run_rank(rank: int, world_size: int, url: str, job: str, rendezvous: str, st
     request = TrainRequest.model_validate_json(store.get(keys.request(job)))
     begin = Checkpoints.begin
 
-    def begin_and_stop(self: Checkpoints, learner, state, epochs_done: int) -> None:
-        begin(self, learner, state, epochs_done)
-        if epochs_done == stop_after:
-            self.commit(wait=True)
+    def begin_and_stop(self: Checkpoints, learner, state, epochs_done: int, gathered: Gathered) -> None:
+        begin(self, learner, state, epochs_done, gathered)
+        self.commit(wait=True)
+        if epochs_done * STEPS + gathered.steps == stop_after:
             raise Interrupted
 
     Checkpoints.begin = begin_and_stop  # type: ignore[method-assign]
-    loop.CHECKPOINT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS, loop.LOOK_SECONDS, loop.LOOK_STEPS = 0.0, 0.0, 1
     with contextlib.suppress(Interrupted):
         loop.train(Run(request, 1, store, rank, world_size, torch.device("cpu")))
     if world_size > 1:
@@ -120,7 +121,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sharded-": {**given, "sharding": "full"},
     }
     for kind, options in kinds.items():
-        for job in ("one", "two", "three", "four", "stopped"):
+        for job in ("one", "two", "three", "four", "stopped", "inside"):
             request = TrainRequest(job_id=kind + job, spec=JobSpec.model_validate(options))
             store.put(keys.request(kind + job), request.model_dump_json().encode())
     run(root, "one", 1)
@@ -159,18 +160,33 @@ def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, worl
 
 
 @pytest.mark.parametrize(
-    ("job", "first", "then"), [("stopped", 2, 1), ("sharded-stopped", 2, 1), ("sharded-two", 1, 2)]
+    ("job", "first", "then", "steps"),
+    [
+        ("stopped", 2, 1, 2 * STEPS),
+        ("inside", 2, 1, 2 * STEPS + 3),
+        ("sharded-stopped", 2, 1, 2 * STEPS),
+        ("sharded-two", 1, 2, 2 * STEPS + STEPS - 1),
+    ],
 )
-def test_an_interrupted_run_resumes_on_another_world_size(root: Path, job: str, first: int, then: int) -> None:
-    run(root, job, first, stop_after=2)
+def test_an_interrupted_run_resumes_on_another_world_size(
+    root: Path, job: str, first: int, then: int, steps: int
+) -> None:
+    """Between two epochs, and in the middle of one: what was gathered of it goes on with the run."""
+    run(root, job, first, stop_after=steps)
     store = open_store(f"file://{root}/store")
     assert not store.exists(keys.result_manifest(job))
     assert not store.exists(keys.epoch_manifest(job, 2))
+    assert store.exists(keys.checkpoint(job, steps, keys.MANIFEST))
     run(root, job, then)
-    assert store.exists(keys.result_manifest(job))
     for epoch in range(EPOCHS):
         alone, resumed = confidences(store, "one", epoch), confidences(store, job, epoch)
-        np.testing.assert_allclose(resumed["confidence"].to_numpy(), alone["confidence"].to_numpy(), atol=1e-4)
+        for column in ("confidence", "score", "dice"):
+            np.testing.assert_allclose(resumed[column].to_numpy(), alone[column].to_numpy(), atol=1e-4)
+    losses = [
+        EpochManifest.model_validate_json(store.get(keys.epoch_manifest(name, 2))).metrics["loss"]
+        for name in ("one", job)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_the_result_names_what_it_wrote(root: Path) -> None:

@@ -1,8 +1,8 @@
 """`workers.main`, whose ranks do what the job's name tells them, so that a test can hurt the run at a known moment.
 
 `hold=E`: every rank waits in the middle of epoch E until `jobs/<id>/go-E` exists, and says so by
-`jobs/<id>/held/E/<rank>-of-<W>-<pid>`. Once only: `half=E`: rank 0 kills itself between two files of the checkpoint
-after E epochs; `lose=E`: what rank 1 writes of epoch E's confidences arrives without its end. Always: `allocate`: rank
+`jobs/<id>/held/E/<rank>-of-<W>-<pid>`. Once only: `half=S`: rank 0 kills itself between two files of the checkpoint
+after S steps; `lose=E`: what rank 1 writes of epoch E's confidences arrives without its end. Always: `allocate`: rank
 1 wants more memory than any machine has. Checkpoints are kept after every epoch.
 """
 
@@ -56,10 +56,10 @@ def misbehave(config: dict[str, Any]) -> None:
 
     def faulty_write(self: Run, key: str, data: bytes, *arguments: Any) -> WrittenObject:
         written = write(self, key, data, *arguments)
-        for what, epoch in told:
-            if what == "half" and key == keys.checkpoint(request.job_id, epoch, checkpoint.TRAINING) and once(what):
+        for what, number in told:
+            if what == "half" and key == keys.checkpoint(request.job_id, number, checkpoint.TRAINING) and once(what):
                 os.kill(os.getpid(), signal.SIGKILL)
-            if what == "lose" and key == keys.confidence_shard(request.job_id, epoch, 1, world_size) and once(what):
+            if what == "lose" and key == keys.confidence_shard(request.job_id, number, 1, world_size) and once(what):
                 store.put(key, data[:-20])
         return written
 
@@ -70,7 +70,7 @@ def misbehave(config: dict[str, Any]) -> None:
         return first
 
     Learner.step, Run.write = held_step, faulty_write  # type: ignore[method-assign]
-    loop.CHECKPOINT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS, loop.LOOK_SECONDS, loop.LOOK_STEPS = 0.0, 0.0, 1
     train_on_worker(config)
 
 

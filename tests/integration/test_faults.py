@@ -23,6 +23,7 @@ from workers.contract.store import ObjectStore, open_store
 pytestmark = pytest.mark.timeout(300)
 HELD_WORKER = Path(__file__).with_name("held_worker.py")
 SAMPLES, EPOCHS, HANG_SECONDS = 14, 5, 12
+STEPS = 4  # of an epoch
 SPEC = {
     "epochs": EPOCHS,
     "batch_size": 4,
@@ -221,7 +222,7 @@ def test_a_run_that_loses_a_part_ends_as_if_it_had_not(
 def test_a_checkpoint_half_written_is_not_used(
     service: Service, store: ObjectStore, dataset_id: str, equal: Callable[[str], None]
 ) -> None:
-    job_id = service.post(dataset_id, **{**SPEC, "name": "half=3"})
+    job_id = service.post(dataset_id, **{**SPEC, "name": f"half={2 * STEPS + 1}"})
     done(service, job_id, 1)
     equal(job_id)
 

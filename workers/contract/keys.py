@@ -53,13 +53,13 @@ def confidence_shard(job_id: str, epoch: int, rank: int, world_size: int) -> str
 
 
 def checkpoints(job_id: str) -> str:
-    """Prefix of all checkpoints of a job; the number of epochs done follows."""
+    """Prefix of all checkpoints of a job; the number of steps done follows."""
     return f"jobs/{job_id}/checkpoints/"
 
 
-def checkpoint(job_id: str, epochs_done: int, name: str) -> str:
+def checkpoint(job_id: str, steps_done: int, name: str) -> str:
     """A file of a checkpoint; `MANIFEST` is its commit mark (`request.CheckpointManifest`)."""
-    return f"{checkpoints(job_id)}{epochs_done}/{name}"
+    return f"{checkpoints(job_id)}{steps_done}/{name}"
 
 
 def failure(job_id: str, attempt: int) -> str:

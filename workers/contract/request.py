@@ -164,7 +164,8 @@ class CheckpointManifest(Model):
 
     job_id: str
     attempt: int = Field(ge=1)
-    epochs_done: int = Field(ge=1)
+    epochs_done: int = Field(ge=0)
+    steps: int = Field(ge=0, description="steps of the epoch under way")
     world_size: int = Field(ge=1)
     files: list[WrittenObject]
 

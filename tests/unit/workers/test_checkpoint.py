@@ -14,6 +14,7 @@ from workers.checkpoint import Checkpoints
 from workers.contract import keys
 from workers.contract.request import CheckpointManifest, JobSpec, TrainRequest
 from workers.contract.store import ObjectStore, StoreUnavailable, open_store
+from workers.gathered import Gathered
 from workers.run import Run
 
 JOB, SAMPLES = "job-1", 7
@@ -52,9 +53,9 @@ def state_of(done: int, rank: int = 0, world_size: int = 1) -> dale.ConfidenceSt
 @pytest.fixture
 def three(store: ObjectStore) -> Iterator[Checkpoints]:
     """Checkpoints after 2, 4 and 6 epochs, written one after the other."""
-    checkpoints = Checkpoints(run_of(store))
+    checkpoints = Checkpoints(run_of(store), 1)
     for done in (2, 4, 6):
-        checkpoints.begin(Weights(float(done)), state_of(done), done)  # type: ignore[arg-type]
+        checkpoints.begin(Weights(float(done)), state_of(done), done, Gathered())  # type: ignore[arg-type]
         assert not checkpoints.idle
         checkpoints.commit(wait=True)
         assert checkpoints.idle
@@ -63,7 +64,7 @@ def three(store: ObjectStore) -> Iterator[Checkpoints]:
 
 def restore(store: ObjectStore, first_missing: int = 100) -> tuple[int, float, list[float]]:
     learner, state = Weights(-1), dale.ConfidenceState(SAMPLES)
-    done = Checkpoints(run_of(store)).restore(learner, state, first_missing)  # type: ignore[arg-type]
+    done, _ = Checkpoints(run_of(store), 1).restore(learner, state, first_missing)  # type: ignore[arg-type]
     return done, float(learner.value), state.confidence.tolist()
 
 
@@ -120,11 +121,11 @@ def test_an_epoch_that_is_missing_is_done_again(store: ObjectStore, three: Check
 def test_another_number_of_ranks_shares_the_rows_anew(store: ObjectStore, three: Checkpoints, world_size: int) -> None:
     for rank in range(world_size):
         state = dale.ConfidenceState(SAMPLES, rank, world_size)
-        checkpoints = Checkpoints(run_of(store, rank, world_size))
+        checkpoints = Checkpoints(run_of(store, rank, world_size), 1)
         checkpoints._prune = lambda keep: None  # type: ignore[method-assign]
         # No process group: the ranks come one after the other, and the list is that of rank 0.
         checkpoints._numbers = lambda: [6]  # type: ignore[method-assign]
-        saved, rows = checkpoints._read(6)
+        saved, rows, _ = checkpoints._read(6)
         state.load(rows)
         assert float(saved["value"]) == 6
         assert [len(row["ordinals"]) for row in rows] == [len(state.ordinals)]  # foreign rows are not kept
@@ -136,17 +137,38 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_attempt(store: ObjectStore
         def put(self, *_: object) -> None:
             raise StoreUnavailable("gone")
 
-    checkpoints = Checkpoints(run_of(Broken()))  # type: ignore[arg-type]
-    checkpoints.begin(Weights(), state_of(1), 1)  # type: ignore[arg-type]
+    checkpoints = Checkpoints(run_of(Broken()), 1)  # type: ignore[arg-type]
+    checkpoints.begin(Weights(), state_of(1), 1, Gathered())  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable, match="gone"):
         checkpoints.commit(wait=True)
 
 
 def test_the_state_is_that_of_the_moment(store: ObjectStore) -> None:
     """Training goes on while the files go up."""
-    checkpoints, learner, state = Checkpoints(run_of(store)), Weights(1.0), state_of(1)
-    checkpoints.begin(learner, state, 1)  # type: ignore[arg-type]
+    checkpoints, learner, state = Checkpoints(run_of(store), 1), Weights(1.0), state_of(1)
+    checkpoints.begin(learner, state, 1, Gathered())  # type: ignore[arg-type]
     learner.value += 1
     state.confidence += 1
     checkpoints.commit(wait=True)
     assert restore(store)[1:] == (1.0, pytest.approx([1 + ordinal / 100 for ordinal in range(SAMPLES)]))
+
+
+def test_the_middle_of_an_epoch_is_kept_with_what_it_has_told(store: ObjectStore) -> None:
+    """Two ranks were at work; one goes on."""
+    parts = []
+    for rank in range(2):
+        told = Gathered(
+            3, [torch.tensor([rank, rank + 2])], [torch.full((2, 4), float(rank))], torch.tensor([rank + 1.0])
+        )
+        checkpoints = Checkpoints(run_of(store, rank, 2), 10)
+        checkpoints.begin(Weights(5.0), state_of(5, rank, 2), 5, told)  # type: ignore[arg-type]
+        assert checkpoints._upload is not None
+        parts += checkpoints._upload.files.result()
+    manifest = CheckpointManifest(job_id=JOB, attempt=1, epochs_done=5, steps=3, world_size=2, files=parts)
+    store.put(keys.checkpoint(JOB, 53, keys.MANIFEST), manifest.model_dump_json().encode())
+    learner, state = Weights(-1), dale.ConfidenceState(SAMPLES)
+    done, gathered = Checkpoints(run_of(store), 10).restore(learner, state, 5)  # type: ignore[arg-type]
+    ordinals, values = gathered.evidence
+    assert (done, gathered.steps, float(gathered.loss), float(learner.value)) == (5, 3, 3.0, 5.0)
+    assert dict(zip(ordinals.tolist(), values[:, 0].tolist(), strict=True)) == {0: 0, 2: 0, 1: 1, 3: 1}
+    assert Checkpoints(run_of(store), 10).restore(learner, state, 4)[0] == 0  # epoch 4 must be done again

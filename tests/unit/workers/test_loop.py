@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self) -> None:
         self.steps: list[tuple[Tensor, ...]] = []
 
-    def begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int, whole: float) -> None:
         self.steps.clear()
 
     def step(self, images: Tensor, labels: Tensor, ordinals: Tensor, weights: Tensor, confidence: Tensor, epoch: int):
