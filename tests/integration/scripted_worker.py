@@ -104,13 +104,15 @@ def main() -> None:
     done = 0
     while store.exists(keys.epoch_manifest(options.job, done)):  # as from a checkpoint
         done += 1
+    if "always" in script and done > int(script["die"]):
+        os.kill(os.getpid(), signal.SIGKILL)
     for epoch in range(done, request.spec.epochs):
         write_progress(store, options.job, options.attempt, epoch, request.spec.epochs)
         write_epoch(store, options.job, options.attempt, epoch, options.count)
         if script.get("hold") == str(epoch):
             while not store.exists(f"{keys.job(options.job)}go"):
                 time.sleep(0.05)
-        if script.get("die") == str(epoch) and (options.attempt == 1 or "always" in script):
+        if script.get("die") == str(epoch):
             os.kill(os.getpid(), signal.SIGKILL)
         if script.get("fail") == str(epoch):
             failure = Failure(kind="data", cause="image 7 cannot be read", hint="remove it")
