@@ -59,4 +59,6 @@ def _beneath(error: BaseException) -> tuple[int | None, BaseException]:
     if failures:
         rank = min(failures)
         return rank, failures[rank]
-    return None, error.__cause__ or error
+    # Our own errors say best what happened; what they were raised from is a library's word for it.
+    own = type(error).__name__ in {"NetworkRefused", "SampleUnreadable"}
+    return None, error if own else error.__cause__ or error

@@ -12,10 +12,11 @@ from tests.ranks import leave
 from tests.volumes import MASK_VALUES, nifti, put_balls, put_volumes
 from workers import cache
 from workers.contract import keys, tables
-from workers.contract.request import JobSpec, TrainRequest
+from workers.contract.request import Failure, JobSpec, NetworkSpec, TrainRequest
 from workers.contract.store import ObjectStore, open_store
 from workers.data import Samples, SampleUnreadable
 from workers.dataset import open_dataset
+from workers.main import main
 from workers.nifti import decode_volume, open_volume
 from workers.patches import CENTRES, centres_of, place_patch
 from workers.run import Run
@@ -184,6 +185,20 @@ def test_the_table_says_what_a_dataset_holds(store: ObjectStore) -> None:
     assert images.edge == 128
     with pytest.raises(ValueError, match="unexpected columns"):
         Samples(store, "ds-3d", 1, 128)
+
+
+def test_a_network_too_deep_for_the_patches_is_refused_before_workers_are_taken(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_balls(store, 2, SHAPE)
+    spec = JobSpec(dataset_id="ds-3d", patch_size=PATCH, network=NetworkSpec(name="BasicUNet"))
+    store.put(keys.request("deep"), TrainRequest(job_id="deep", spec=spec).model_dump_json().encode())
+    monkeypatch.setenv("DALE_STORE_URL", f"file://{tmp_path}/store")
+    assert main(["--job", "deep"]) == 1
+    failure = Failure.model_validate_json(store.get(keys.failure("deep", 1)))
+    assert failure.kind == "network"
+    assert "BasicUNet does not accept patches of 16 x 16 x 16 voxels" in failure.cause
+    assert "patch_size" in failure.hint
 
 
 def meet(rank: int, world_size: int, root: Path) -> None:
