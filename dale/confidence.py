@@ -48,9 +48,11 @@ class ConfidenceState:
         self.expected_dice = torch.zeros(len(self.ordinals))
         self.excess = torch.zeros(len(self.ordinals))  # moving average of the label's excess in size
         self.border = torch.zeros(len(self.ordinals))  # doubt about the border, from what is known of the annotators
-        hints = hints or Hints.none(samples)
-        self.trusted, self.annotator = hints.trusted[self.ordinals], hints.annotator[self.ordinals]
-        self._annotators = hints.annotators
+        own = Hints.none(len(self.ordinals))  # no process needs memory for all samples
+        if hints is not None:
+            own = Hints(hints.trusted[self.ordinals], hints.annotator[self.ordinals])
+        self.trusted, self.annotator = own.trusted, own.annotator
+        self._annotators = hints.annotators if hints is not None else 0
 
     def rows(self, ordinals: Tensor) -> Tensor:
         """Rows of samples that this process owns.

@@ -37,8 +37,7 @@ class Hints:
     @staticmethod
     def none(samples: int) -> Hints:
         """Nothing is known of any of the samples."""
-        # One value seen N times: no process needs memory for all samples.
-        return Hints(torch.zeros(1, dtype=torch.bool).expand(samples), torch.full((1,), -1).expand(samples))
+        return Hints(torch.zeros(samples, dtype=torch.bool), torch.full((samples,), -1))
 
     @property
     def annotators(self) -> int:
