@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pytest
 
@@ -31,16 +30,46 @@ RAY = {
 }
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two nodes with one CPU each; the drivers run on the first."""
-    for name, value in RAY.items():
-        monkeypatch.setenv(name, value)
-    from ray.cluster_utils import Cluster
+class Cluster:
+    """Two nodes with one CPU each, in a process of their own; the drivers run on the first."""
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.1"})
+    def __init__(self, log: Path) -> None:
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))],
+                env=os.environ | RAY,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                text=True,
+            )
+        self.address = self._answer()
+
+    def tell(self, word: str) -> None:
+        """`add` a node, or `lose` the last one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        assert self._answer() == "done"
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait(60) == 0
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:  # Ray prints as well
+            if line.startswith("> "):
+                return line.removeprefix("> ").strip()
+        raise AssertionError("the cluster has ended; its log says why")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path / "cluster.log")
     yield cluster
-    cluster.shutdown()
+    cluster.stop()
 
 
 class Attempts:
@@ -54,6 +83,7 @@ class Attempts:
         self.store.put(keys.request(job_id), TrainRequest(job_id=job_id, spec=given).model_dump_json().encode())
         environment = {
             **os.environ,
+            **RAY,
             "RAY_ADDRESS": self._address,
             "DALE_STORE_URL": self._url,
             "DALE_RESIZE_SECONDS": "2",
@@ -85,26 +115,23 @@ class Attempts:
 
 
 @pytest.fixture
-def attempts(cluster: Any, tmp_path: Path, discs: Any) -> Attempts:
+def attempts(cluster: Cluster, tmp_path: Path, discs: Any) -> Attempts:
     url = (tmp_path / "store").as_uri()
     store = open_store(url)
     return Attempts(store, url, tmp_path / "driver.log", cluster.address, discs(store))
 
 
-def test_a_lost_node_shrinks_the_run_and_a_returned_one_is_used(cluster: Any, attempts: Attempts) -> None:
-    second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+def test_a_lost_node_shrinks_the_run_and_a_returned_one_is_used(cluster: Cluster, attempts: Attempts) -> None:
+    cluster.tell("add")
     undisturbed = attempts.start("undisturbed")
     assert undisturbed.wait(180) == 0, attempts._log.read_text()[-3000:]
 
     driver = attempts.start("disturbed", name="hold=1 hold=3", min_workers=1)
     pids = attempts.held("disturbed", 1, world_size=2)
-    raylet = second.all_processes["raylet"][0].process.pid
-    for process in psutil.Process(raylet).children(recursive=True):
-        process.kill()  # a lost machine takes its workers along; a killed raylet's live on for a moment
-    cluster.remove_node(second, allow_graceful=False)
+    cluster.tell("lose")
     attempts.go("disturbed", 1)
     pids += attempts.held("disturbed", 3, world_size=1)
-    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    cluster.tell("add")
     pids += attempts.held("disturbed", 3, world_size=2)
     attempts.go("disturbed", 3)
     assert driver.wait(180) == 0, attempts._log.read_text()[-3000:]
