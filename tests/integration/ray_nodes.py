@@ -1,8 +1,8 @@
 """A Ray cluster whose nodes come and go as told: one word a line on standard input, one answer a line.
 
-The first line it prints is the cluster's address; `add` adds a node with one CPU, `lose` takes the last one away as a power
-cut would. It ends, with all nodes, at the end of its input. A process of its own, since Ray reads how to authenticate when
-it is imported.
+The first line it prints is the cluster's address; `add` adds a node with one CPU, `lose` takes the last one away as a
+power cut would. It ends, with all nodes, at the end of its input. A process of its own, since Ray reads how to
+authenticate when it is imported.
 """
 
 from __future__ import annotations
