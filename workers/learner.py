@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 import dale
@@ -61,6 +60,8 @@ class Learner:
         self.config = dale_config(spec)
         self.teacher = dale.make_teacher(self.module, self.config.ema_decay)
         if self._sharded:
+            from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - as in workers.sharding
+
             mesh = init_device_mesh(device.type, (world_size,))
             shard(self.module, mesh)
             shard(self.teacher.module, mesh)

@@ -1,14 +1,17 @@
-"""A network's parameters in shares, one for each rank (FSDP2), and whole again where they leave the run."""
+"""A network's parameters in shares, one for each rank (FSDP2), and whole again where they leave the run.
+
+What torch has for it is imported where it is used: it takes half a second, and most runs have no shares.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 UNIT = 1_000_000  # parameters
 
@@ -25,12 +28,16 @@ def shard(network: nn.Module, mesh: DeviceMesh) -> None:
             module it moves to the devices of the mesh, so that none of them must ever hold it whole.
         mesh: all ranks, in one row.
     """
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
     _shard_inside(network, mesh)
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
 
 
 def _shard_inside(module: nn.Module, mesh: DeviceMesh) -> int:
     """Shard the modules within that are large enough; return how many parameters are left for those around them."""
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
     left = 0
     for child in module.children():
         waiting = _shard_inside(child, mesh)
@@ -48,15 +55,24 @@ def whole(state: Any) -> Any:
         return {key: whole(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
         return type(state)(whole(value) for value in state)
-    if isinstance(state, DTensor):
-        return state.full_tensor().detach().cpu()
-    return state.detach().cpu() if isinstance(state, Tensor) else state
+    if isinstance(state, Tensor):
+        full: Tensor = state.full_tensor() if _shared(state) else state  # type: ignore[attr-defined]
+        return full.detach().cpu()
+    return state
+
+
+def _shared(tensor: Tensor) -> bool:
+    """Whether it is a `DTensor`."""
+    return hasattr(tensor, "full_tensor")
 
 
 def share(values: Tensor, like: Tensor) -> Tensor:
     """This rank's share of a whole tensor, as `like` is shared; the tensor itself if `like` is not."""
-    if not isinstance(like, DTensor) or values.shape != like.shape:
+    if not _shared(like) or values.shape != like.shape:
         return values
+    from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: PLC0415
+
+    assert isinstance(like, DTensor)  # noqa: S101 - for the type checker
     # Every rank has the whole: each takes its own part, without communication.
     return distribute_tensor(values.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
