@@ -1,19 +1,13 @@
 # Ray head and Ray workers, with the training code. Build from the repository's root:
-#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0 .
-#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0-cuda --build-arg TORCH=cuda .
+#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0-cuda .
+#   docker build --file deploy/worker.Dockerfile --tag dale-worker:0.1.0 --build-arg PIP_EXTRA_INDEX_URL=… .
+# On Linux the usual torch is the CUDA build with its several gigabytes of libraries. The CPU build has an index of its
+# own; PyTorch's installation page names its address.
 FROM python:3.11.14-slim-bookworm AS build
-ARG TORCH=cpu
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /src
 RUN python -m venv /opt/dale
 COPY constraints.txt ./
-# On Linux, PyPI's torch is the CUDA build with its several gigabytes of libraries; the CPU build has an index of its own.
-RUN case "$TORCH" in \
-      cpu) /opt/dale/bin/pip install --no-cache-dir --no-deps --index-url https://download.pytorch.org/whl/cpu \
-             "$(grep '^torch==' constraints.txt)" ;; \
-      cuda) ;; \
-      *) echo "TORCH must be cpu or cuda, not $TORCH" >&2; exit 2 ;; \
-    esac
 COPY pyproject.toml README.md LICENSE ./
 COPY dale dale
 COPY workers workers

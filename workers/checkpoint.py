@@ -38,8 +38,7 @@ TRAINING = "training.pt"
 
 @dataclass(frozen=True)
 class _Upload:
-    epochs_done: int
-    steps: int
+    number: int
     files: Future[list[WrittenObject]]
 
 
@@ -123,7 +122,7 @@ class Checkpoints:
         if run.rank == 0:
             files[TRAINING] = _serialised(training)
         number = epochs_done * self._per_epoch + gathered.steps
-        self._upload = _Upload(epochs_done, gathered.steps, self._thread.submit(self._write, number, files))
+        self._upload = _Upload(number, self._thread.submit(self._write, number, files))
         self._saved = time.monotonic()
 
     def commit(self, *, wait: bool = False) -> None:
@@ -142,18 +141,18 @@ class Checkpoints:
         self._upload = None
         if run.rank != 0:
             return
+        epochs_done, steps = divmod(upload.number, self._per_epoch)
         manifest = CheckpointManifest(
             job_id=run.request.job_id,
             attempt=run.attempt,
-            epochs_done=upload.epochs_done,
-            steps=upload.steps,
+            epochs_done=epochs_done,
+            steps=steps,
             world_size=run.world_size,
             files=[file for part in parts if part for file in part],
         )
-        number = upload.epochs_done * self._per_epoch + upload.steps
-        key = keys.checkpoint(run.request.job_id, number, keys.MANIFEST)
+        key = keys.checkpoint(run.request.job_id, upload.number, keys.MANIFEST)
         run.store.put(key, manifest.model_dump_json().encode(), "application/json")
-        log.info("checkpoint", epochs_done=upload.epochs_done, step=upload.steps)
+        log.info("checkpoint", epochs_done=epochs_done, step=steps)
         self._prune(keep=self._numbers()[:KEPT])
 
     def _numbers(self) -> list[int]:

@@ -24,7 +24,7 @@ class DamagedError(Exception):
         mark: key of the commit mark to remove, so that the run does the work behind it again.
     """
 
-    def __init__(self, what: str, mark: str = "") -> None:
+    def __init__(self, what: str, mark: str) -> None:
         super().__init__(what)
         self.mark = mark
 
@@ -60,17 +60,19 @@ def read_rows(store: ObjectStore, manifest: EpochManifest, names: dict[int, str]
     Raises:
         DamagedError: a shard is not what the manifest says, or the shards are not one row for each sample.
     """
-    table = pa.concat_tables([_read_shard(store, shard) for shard in manifest.shards])
+    mark = keys.epoch_manifest(manifest.job_id, manifest.epoch)
+    table = pa.concat_tables([_read_shard(store, shard, mark) for shard in manifest.shards])
     ordinals: Any = table["ordinal"].to_numpy()
     if len(ordinals) != len(names) or set(ordinals.tolist()) != names.keys():
         raise DamagedError(
             f"epoch {manifest.epoch} has {len(ordinals)} rows for {len(set(ordinals.tolist()) & names.keys())} "
-            f"of the {len(names)} samples; one row for each is expected"
+            f"of the {len(names)} samples; one row for each is expected",
+            mark,
         )
     values: dict[str, Any] = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS}
     for name, column in values.items():
         if not np.isfinite(column).all():
-            raise DamagedError(f"epoch {manifest.epoch} has values of {name} that are no finite number")
+            raise DamagedError(f"epoch {manifest.epoch} has values of {name} that are no finite number", mark)
     order = np.lexsort((ordinals, values["score"]))
     return [
         {
@@ -83,19 +85,19 @@ def read_rows(store: ObjectStore, manifest: EpochManifest, names: dict[int, str]
     ]
 
 
-def _read_shard(store: ObjectStore, shard: Shard) -> pa.Table:
+def _read_shard(store: ObjectStore, shard: Shard, mark: str) -> pa.Table:
     try:
         data = store.get(shard.key)
     except ObjectMissing as error:
-        raise DamagedError(f"{shard.key} is missing") from error
+        raise DamagedError(f"{shard.key} is missing", mark) from error
     if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise DamagedError(f"{shard.key} has another sha256 than its manifest says")
+        raise DamagedError(f"{shard.key} has another sha256 than its manifest says", mark)
     try:
         table = tables.from_parquet(data, tables.CONFIDENCE)
     except (ValueError, pa.ArrowException) as error:
-        raise DamagedError(f"{shard.key}: {error}") from error
+        raise DamagedError(f"{shard.key}: {error}", mark) from error
     if table.num_rows != shard.rows:
-        raise DamagedError(f"{shard.key} has {table.num_rows} rows, its manifest says {shard.rows}")
+        raise DamagedError(f"{shard.key} has {table.num_rows} rows, its manifest says {shard.rows}", mark)
     return table
 
 

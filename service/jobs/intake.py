@@ -13,7 +13,6 @@ from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
 from service.jobs.lifecycle import State
 from service.jobs.submission import submission_id
-from workers.contract import keys
 from workers.contract.request import JobSpec
 
 log = logging.get(__name__)
@@ -92,11 +91,7 @@ def _take_epoch(context: Context, view: View) -> bool:
         if manifest is None:
             return False
         names = jobs.sample_names(session, job)
-    try:
-        rows = ingest.read_rows(context.store, manifest, names)
-    except ingest.DamagedError as error:
-        error.mark = keys.epoch_manifest(view.job_id, epoch)
-        raise
+    rows = ingest.read_rows(context.store, manifest, names)
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, view.job_id)
         if job is None or job.epochs_done != epoch:
