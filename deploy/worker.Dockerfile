@@ -15,6 +15,8 @@ COPY service service
 RUN /opt/dale/bin/pip install --no-cache-dir --constraint constraints.txt '.[train]'
 
 FROM python:3.11.14-slim-bookworm
+# Long runs are compiled on CPUs (workers/compilation.py): that takes a C++ compiler.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dale
 COPY --from=build /opt/dale /opt/dale
 # A token is asked for unless somebody turns that off on purpose.

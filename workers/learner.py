@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import dale
 from workers.batchnorm import normalise_globally
+from workers.compilation import compiles
 from workers.contract.request import JobSpec, PlainMethod
 from workers.data import Statistics, one_hot, to_network
 from workers.network import InBfloat16, bare, build_network, constructor_arguments, single_output
@@ -70,7 +71,8 @@ class Learner:
             self.teacher.module.to(device)  # its counter stays on the CPU, where it is read at every step
         example = torch.zeros(1, channels, *[edge] * spatial_dims, device=device)
         run = None
-        if spec.compile:
+        self.compiled = compiles(spec, steps, spatial_dims, device)
+        if self.compiled:
             # On CPUs torch's choice of layouts breaks a backward pass (BasicUNet, torch 2.13) and gains nothing.
             options: dict[str, Any] | None = {"layout_optimization": False} if device.type == "cpu" else None
             self.teacher.compile(dynamic=False, options=options)

@@ -44,6 +44,7 @@ def train(run: Run) -> None:
     checkpoints = Checkpoints(run, plan.steps)
     done, gathered = checkpoints.restore(learner, state, min(missing, default=spec.epochs))
     log.info("training", epochs=spec.epochs, done=done, step=gathered.steps, samples=len(samples), steps=plan.steps)
+    log.info("network", name=spec.network.name, compiled=learner.compiled, device=str(run.device))
 
     progress = ProgressWriter(run, spec.epochs, plan.steps, done * plan.steps + gathered.steps)
 

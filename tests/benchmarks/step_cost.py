@@ -60,9 +60,12 @@ def learner_of(
     batch: int = BATCH,
     size: int = SIZE,
     device: str = "cpu",
-    compiled: bool = False,
+    compiled: bool | None = False,
 ) -> Learner:
-    """The learner of a job with this method, whose confidences act at full strength from the first epoch on."""
+    """The learner of a job with this method, whose confidences act at full strength from the first epoch on.
+
+    It is one of 10,000 steps; `compiled` as `JobSpec.compile`, None being a job's default.
+    """
     method = PlainMethod() if name == PLAIN else DaleMethod(start=0.0, ramp=0.0, mix_after=0, **VARIANTS[name])
     spec = JobSpec(
         dataset_id="step-cost",

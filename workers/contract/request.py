@@ -93,9 +93,10 @@ class JobSpec(Model):
         default="none",
         description="full: each worker holds a share of weights and optimizer, for networks that do not fit",
     )
-    compile: bool = Field(
-        default=False,
-        description="compile network and teacher (torch.compile): cheaper steps, a start minutes longer",
+    compile: bool | None = Field(
+        default=None,
+        description="compile network and teacher (torch.compile): cheaper steps, a start that takes up to minutes "
+        "longer; empty: in long runs of networks that are known to gain",
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
     workers: int = Field(default=1, ge=1, le=1024)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.learning import learn, learner_of
+from workers import compilation
 from workers.contract.request import JobSpec
 
 needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
@@ -52,3 +53,48 @@ def test_an_alignment_still_taps_the_network(monkeypatch: pytest.MonkeyPatch) ->
 def test_sharding_and_compile_are_refused_together() -> None:
     with pytest.raises(ValidationError, match="switch one of them off"):
         JobSpec(dataset_id="ds-1", sharding="full", compile=True)
+
+
+LONG = 1 + int(compilation.PAYING_PIXELS / (16 * 128**2))  # steps of the default batch and size, on one worker
+
+
+def test_a_long_run_of_a_network_that_gains_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert decided(LONG)
+    assert not decided(LONG - 2)
+    assert not decided(LONG, workers=2)  # each saves half and starts as late
+    assert decided(2 * LONG, workers=2)
+    assert decided(LONG, compile=False) is False
+    assert decided(1, compile=True) is True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": {"name": "SegResNet"}},
+        {"precision": "bfloat16"},
+        {"sharding": "full"},
+        {"method": {"name": "dale", "alignment": "mmd"}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_was_not_measured_is_not_compiled_unasked(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert not decided(100 * LONG, **options)
+
+
+def test_neither_gpus_nor_volumes_nor_machines_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = JobSpec(dataset_id="ds-1")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert not compilation.compiles(spec, 100 * LONG, 2, torch.device("cuda"))
+    assert not compilation.compiles(spec, 100 * LONG, 3, torch.device("cpu"))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not decided(100 * LONG)
+
+
+def decided(steps: int, **options: object) -> bool:
+    """Whether a run of so many steps on images and a CPU is compiled."""
+    spec = JobSpec.model_validate({"dataset_id": "ds-1"} | options)
+    return compilation.compiles(spec, steps, 2, torch.device("cpu"))
