@@ -5,13 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import os
-import pwd
 import secrets
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +16,6 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 from service.api.dependencies import Context
 from service.db import access, jobs
@@ -31,6 +24,7 @@ from service.jobs.intake import take_in, view_of
 from service.jobs.lifecycle import State
 from service.main import create_app, open_context
 from service.settings import Settings
+from tests import postgres
 from workers.contract import keys
 from workers.contract.request import JobSpec
 
@@ -50,46 +44,15 @@ def both_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'data' / 'dale.db'}"
         return
-    server = request.getfixturevalue("postgres_server")
-    name = f"dale_{secrets.token_hex(6)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    with postgres.new_database(request.getfixturevalue("postgres_server")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a PostgreSQL server: that of DALE_TEST_POSTGRES_URL, or a private one from the installed binaries."""
-    if given := os.environ.get("DALE_TEST_POSTGRES_URL"):
-        yield make_url(given).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-        return
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert found, "install PostgreSQL (apt-get install postgresql) or set DALE_TEST_POSTGRES_URL"
-    binaries = found[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="dale-pg-", dir="/tmp"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        as_user = ["runuser", "-u", "postgres", "--"]
-    data, sockets = folder / "data", folder
-
-    def run(*command: str | Path) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    run(binaries / "initdb", "-D", data, "-U", "dale", "-A", "trust", "-N")
-    options = f"-c listen_addresses='' -c unix_socket_directories={sockets} -c fsync=off"
-    control = (binaries / "pg_ctl", "-D", data, "-w")
-    run(*control, "-o", options, "-l", folder / "log", "start")
-    try:
-        yield f"postgresql+psycopg://dale@/postgres?host={sockets}"
-    finally:
-        run(*control, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    """URL of a PostgreSQL server, started for the session."""
+    with postgres.server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def list_samples(
         token = encode([getattr(last, order_by), last.ordinal], arguments)
     return SamplePage(
         samples=[resource(row) for row in found[:limit]],
-        total=jobs.count_samples(session, job.id, filters),
+        total=jobs.count_samples(session, job, filters),
         next_page_token=token,
     )
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+import pyarrow as pa
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db.tables import Artifact, Attempt, Confidence, DatasetVersion, Epoch, Event, Job, JobSample, Sample, now
+from service.db import confidences
+from service.db.tables import Artifact, Attempt, Confidence, DatasetVersion, Epoch, Event, Job, JobSample, now
 from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
-
-CHUNK = 2000  # rows of one INSERT: 8 columns, and SQLite takes 32,766 values at most
 
 
 def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
@@ -124,53 +123,30 @@ def get_version(session: Session, dataset_id: str, number: int) -> DatasetVersio
     return session.get(DatasetVersion, (dataset_id, number))
 
 
-def sample_names(session: Session, job: Job) -> dict[int, str]:
-    """Names of the samples that a job trains on, by ordinal."""
-    query = select(Sample.ordinal, Sample.name).where(
-        Sample.dataset_id == job.dataset_id, Sample.version == job.dataset_version
+def sample_count(session: Session, job: Job) -> int:
+    """Number of samples that a job trains on."""
+    query = select(DatasetVersion.sample_count).where(
+        DatasetVersion.dataset_id == job.dataset_id, DatasetVersion.number == job.dataset_version
     )
-    return {row.ordinal: row.name for row in session.execute(query)}
+    return session.scalars(query).one()
 
 
-def add_epoch(session: Session, job: Job, manifest: EpochManifest, rows: Sequence[dict[str, Any]]) -> None:
+def add_epoch(session: Session, job: Job, manifest: EpochManifest, rows: pa.Table) -> None:
     """Take in an epoch, once: a second time fails on the primary key of `epochs`.
 
     Args:
         session: a transaction; everything of the epoch is in it.
         job: the job, locked.
         manifest: the epoch's commit mark.
-        rows: one for each sample: ordinal, name, rank, confidence, score, dice, expected_dice.
+        rows: one for each sample, as `confidences.insert_epoch` takes them.
     """
     session.add(Epoch(job_id=job.id, epoch=manifest.epoch, metrics=manifest.metrics))
     session.flush()
-    history = ("ordinal", "confidence", "score", "dice", "expected_dice")
-    for part in _chunks(rows):
-        session.execute(
-            insert(Confidence),
-            [{"job_id": job.id, "epoch": manifest.epoch, **{name: row[name] for name in history}} for row in part],
-        )
-        _upsert_samples(session, [{"job_id": job.id, "epoch": manifest.epoch, **row} for row in part])
+    confidences.insert_epoch(session, job, manifest.epoch, rows)
     job.epochs_done = manifest.epoch + 1
     job.metrics = manifest.metrics
     job.waiting_for = ""
     add_event(session, job.id, "epoch", {"epoch": manifest.epoch, "metrics": manifest.metrics})
-
-
-def _upsert_samples(session: Session, rows: list[dict[str, Any]]) -> None:
-    dialect = session.get_bind().dialect.name
-    upsert = postgresql.insert(JobSample) if dialect == "postgresql" else sqlite.insert(JobSample)
-    changing = ("epoch", "rank", "confidence", "score", "dice", "expected_dice")
-    session.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["job_id", "ordinal"], set_={name: upsert.excluded[name] for name in changing}
-        ),
-        rows,
-    )
-
-
-def _chunks(rows: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
 
 
 def add_result(session: Session, job: Job, manifest: ResultManifest) -> None:
@@ -224,10 +200,9 @@ def page_of_samples(
     else:
         query = query.order_by(column, JobSample.ordinal)
     if after is not None:
-        value, ordinal = after
-        beyond = column < value if descending else column > value
-        tie = JobSample.ordinal < ordinal if descending else JobSample.ordinal > ordinal
-        query = query.where(or_(beyond, and_(column == value, tie)))
+        # A comparison of rows: with "or", PostgreSQL reads the index from its beginning.
+        position, end = tuple_(column, JobSample.ordinal), tuple_(*after)
+        query = query.where(position < end if descending else position > end)
     return list(session.scalars(query))
 
 
@@ -249,9 +224,11 @@ def sample_filters(
     return conditions
 
 
-def count_samples(session: Session, job_id: str, filters: Sequence[ColumnElement[bool]]) -> int:
-    """How many samples of a job match."""
-    query = select(func.count()).select_from(JobSample).where(JobSample.job_id == job_id, *filters)
+def count_samples(session: Session, job: Job, filters: Sequence[ColumnElement[bool]]) -> int:
+    """How many samples of a job match, of those that have a confidence."""
+    if not filters:  # all: an epoch has a row for each
+        return sample_count(session, job) if job.epochs_done else 0
+    query = select(func.count()).select_from(JobSample).where(JobSample.job_id == job.id, *filters)
     return session.scalar(query) or 0
 
 

@@ -54,35 +54,36 @@ def read_epoch(store: ObjectStore, job_id: str, epoch: int) -> EpochManifest | N
     return manifest
 
 
-def read_rows(store: ObjectStore, manifest: EpochManifest, names: dict[int, str]) -> list[dict[str, Any]]:
-    """The confidences of an epoch from all shards, with names, ranked by score: rank 1 is looked at first.
+def read_rows(store: ObjectStore, manifest: EpochManifest, samples: int) -> pa.Table:
+    """The confidences of an epoch from all shards, ranked by score: rank 1 is looked at first.
+
+    Args:
+        store: where the shards are.
+        manifest: the epoch's commit mark.
+        samples: number of samples; their ordinals are 0, 1, 2, …
+
+    Returns:
+        Columns ordinal, rank, confidence, score, dice, expected_dice, in the order of the ordinals.
 
     Raises:
         DamagedError: a shard is not what the manifest says, or the shards are not one row for each sample.
     """
     mark = keys.epoch_manifest(manifest.job_id, manifest.epoch)
-    table = pa.concat_tables([_read_shard(store, shard, mark) for shard in manifest.shards])
+    table = pa.concat_tables([_read_shard(store, shard, mark) for shard in manifest.shards]).sort_by("ordinal")
     ordinals: Any = table["ordinal"].to_numpy()
-    if len(ordinals) != len(names) or set(ordinals.tolist()) != names.keys():
+    if not np.array_equal(ordinals, np.arange(samples)):
         raise DamagedError(
-            f"epoch {manifest.epoch} has {len(ordinals)} rows for {len(set(ordinals.tolist()) & names.keys())} "
-            f"of the {len(names)} samples; one row for each is expected",
+            f"epoch {manifest.epoch} has {len(ordinals)} rows for {np.isin(np.arange(samples), ordinals).sum()} "
+            f"of the {samples} samples; one row for each is expected",
             mark,
         )
     values: dict[str, Any] = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS}
     for name, column in values.items():
         if not np.isfinite(column).all():
             raise DamagedError(f"epoch {manifest.epoch} has values of {name} that are no finite number", mark)
-    order = np.lexsort((ordinals, values["score"]))
-    return [
-        {
-            "ordinal": int(ordinals[index]),
-            "name": names[int(ordinals[index])],
-            "rank": rank,
-            **{name: float(values[name][index]) for name in COLUMNS},
-        }
-        for rank, index in enumerate(order, start=1)
-    ]
+    ranks = np.empty(samples, np.int64)
+    ranks[np.argsort(values["score"], kind="stable")] = np.arange(1, samples + 1)
+    return pa.table({"ordinal": ordinals, "rank": ranks, **values})
 
 
 def _read_shard(store: ObjectStore, shard: Shard, mark: str) -> pa.Table:

@@ -90,12 +90,12 @@ def _take_epoch(context: Context, view: View) -> bool:
         manifest = ingest.read_epoch(context.store, view.job_id, epoch)
         if manifest is None:
             return False
-        names = jobs.sample_names(session, job)
-    rows = ingest.read_rows(context.store, manifest, names)
+        samples = jobs.sample_count(session, job)
+    rows = ingest.read_rows(context.store, manifest, samples)
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, view.job_id)
         if job is None or job.epochs_done != epoch:
             return False  # somebody else took it in
         jobs.add_epoch(session, job, manifest, rows)
-    log.info("epoch taken in", epoch=epoch, samples=len(rows))
+    log.info("epoch taken in", epoch=epoch, samples=samples)
     return True

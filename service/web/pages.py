@@ -126,7 +126,7 @@ def show_job(
         return missing(request, f"There is no job {job_id}.")
     order_by = order_by if order_by in jobs.ORDERS else "score"
     filters = jobs.sample_filters(name_contains=contains or None)
-    total = jobs.count_samples(session, job.id, filters)
+    total = jobs.count_samples(session, job, filters)
     rows = jobs.page_of_samples(
         session, job.id, order_by=order_by, descending=False, filters=filters, after=None, limit=number * PER_PAGE
     )[(number - 1) * PER_PAGE :]
@@ -168,7 +168,7 @@ def show_sample(
         "previous": neighbour(session, job, row, -1),
         "following": neighbour(session, job, row, +1),
         "predicted": job.state == State.SUCCEEDED,
-        "total": jobs.count_samples(session, job.id, []),
+        "total": jobs.count_samples(session, job, []),
     }
     return page(request, "sample.html", values)
 

@@ -513,7 +513,7 @@ def test_an_epoch_needs_one_row_for_each_sample(context: Context, scripted: Modu
     manifest = ingest.read_epoch(context.store, "job-1", 0)
     assert manifest is not None
     with pytest.raises(ingest.DamagedError, match="one row for each"):
-        ingest.read_rows(context.store, manifest, {ordinal: str(ordinal) for ordinal in range(SAMPLES)})
+        ingest.read_rows(context.store, manifest, SAMPLES)
 
 
 def test_what_is_written_of_another_shape_is_damaged(context: Context) -> None:

@@ -147,7 +147,7 @@ def test_lists_are_read_from_an_index(context: Context, job_id: str, order_by: s
         return  # PostgreSQL chooses by size; the same indexes are compared in the test of the migrations
     with context.database.read() as session:
         plan = session.execute(
-            text(f"EXPLAIN QUERY PLAN SELECT * FROM job_samples WHERE job_id = 'job-1' ORDER BY {order_by} LIMIT 50")  # noqa: S608
+            text(f"EXPLAIN QUERY PLAN SELECT * FROM job_samples WHERE job_id = 'job-1' ORDER BY {order_by} LIMIT 50")
         ).all()
     assert f"USING INDEX ix_job_samples_{order_by}" in str(plan)
     assert "TEMP B-TREE" not in str(plan)
