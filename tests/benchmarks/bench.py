@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import ddp, exchange, startup
+from tests.benchmarks import databases, ddp, exchange, server, startup
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,45 @@ def exchange_1e6() -> dict[str, Figure]:
     }
 
 
+def database(kind: str) -> dict[str, Figure]:
+    """A job of 200,000 samples and 50 epochs: its pages by confidence, and taking one more epoch in."""
+    found = databases.measure(kind)
+    page, tail = np.median(found.listing, 0), np.quantile(found.listing, 0.99, axis=0)
+    ingestion = found.ingestion
+    driver = "the same page from the database's driver"
+    bare = f"{'executemany' if kind == 'sqlite' else 'COPY'} of the epoch into the history alone"
+    return {
+        f"list_over_sql_{kind}": Figure(1e3 * page[0], "ms, median", driver, page[0] / page[1]),
+        f"list_p99_over_sql_{kind}": Figure(1e3 * tail[0], "ms, p99", driver, tail[0] / tail[1]),
+        f"ingest_over_copy_{kind}": Figure(
+            float(np.median(ingestion[:, 0])), "s", bare, float(np.median(ingestion[:, 0] / ingestion[:, 1]))
+        ),
+    }
+
+
+def upload() -> dict[str, Figure]:
+    """An upload of images and masks, checked file by file."""
+    seconds, size = server.time_uploads()
+    ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
+    rate = size / 1e6 / float(np.median(seconds[:, 0]))
+    return {"upload_over_copy": Figure(rate, "MB/s", "throughput of a copy of the files to the same store", ratio)}
+
+
+def starts() -> dict[str, Figure]:
+    """The API server, started and idle."""
+    seconds, mebibytes = server.measure_starts()
+    against = "a bare FastAPI application"
+    return {
+        "api_start_s": Figure(
+            float(np.median(seconds[:, 0])), "s", against, float(np.median(seconds[:, 0] / seconds[:, 1]))
+        ),
+        "idle_memory_mib": Figure(
+            float(np.median(mebibytes[:, 0])), "MiB", against, float(np.median(mebibytes[:, 0] / mebibytes[:, 1]))
+        ),
+    }
+
+
+SQLITE, POSTGRES = partial(database, "sqlite"), partial(database, "postgres")
 BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "step_over_ddp": step_over_ddp,
     "step_over_ddp_uncompiled": partial(step_over_ddp, compiled=False),
@@ -79,6 +118,13 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "post_to_first_step_over_actors": post_to_first_step,
     "exchange_1e6_s": exchange_1e6,
     "memory_per_rank_1e6_mib": exchange_1e6,
+    "upload_over_copy": upload,
+    "list_over_sql_sqlite": SQLITE,
+    "list_over_sql_postgres": POSTGRES,
+    "ingest_over_copy_sqlite": SQLITE,
+    "ingest_over_copy_postgres": POSTGRES,
+    "idle_memory_mib": starts,
+    "api_start_s": starts,
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from scipy.stats import rankdata
@@ -41,10 +43,6 @@ def values_of(seed: int) -> np.ndarray:
 
 def take(context: Context, job_id: str, epoch: int, values: np.ndarray) -> None:
     """Write an epoch as two ranks do, and take it in."""
-    import hashlib
-
-    import pyarrow as pa
-
     shards = []
     for rank in range(2):
         own = np.arange(rank, SAMPLES, 2)[::-1]
