@@ -40,10 +40,17 @@ class S3Location:
     region: str
     public_endpoint: str | None = None  # where browsers reach the store, if that is another address
     public_secure: bool = False
+    virtual_host: bool | None = (
+        None  # the bucket is in the host's name (True) or in the path; None: as AWS is known for
+    )
+    ca_file: str | None = None  # PEM file of who signs the server's certificate; None: those the system trusts
 
     @classmethod
     def from_url(cls, url: str) -> S3Location:
-        """Parse `s3://bucket/prefix?endpoint=http://host:port&region=…&public_endpoint=https://…`.
+        """Parse `s3://bucket/prefix?endpoint=http://host:port&region=…&public_endpoint=https://…&style=…&ca=…`.
+
+        `style` is `path` (http://host/bucket/key) or `virtual` (http://bucket.host/key); without it, virtual on AWS
+        alone. `ca` is a PEM file, on each machine that opens the store.
 
         Raises:
             ValueError: a part is missing, unknown, or holds credentials.
@@ -52,7 +59,7 @@ class S3Location:
         if "@" in parts.netloc:
             raise ValueError(f"credentials do not belong in the store URL: set {ACCESS_KEY} and {SECRET_KEY}")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(options.keys() - {"endpoint", "region", "secure", "public_endpoint"})
+        unknown = sorted(options.keys() - {"endpoint", "region", "secure", "public_endpoint", "style", "ca"})
         if unknown or not parts.netloc or parts.fragment:
             what = f"unknown option {unknown[0]!r}" if unknown else "no bucket"
             raise ValueError(f"store URL with {what}; it must look like s3://bucket/prefix?endpoint=http://host:port")
@@ -62,6 +69,12 @@ class S3Location:
         secure = {"": None, "0": False, "1": True}.get(options.get("secure", ""), "?")
         if secure == "?":
             raise ValueError(f"store URL: secure must be 0 or 1, not {options['secure']!r}")
+        style = options.get("style", "")
+        if style not in ("", "path", "virtual"):
+            raise ValueError(f"store URL: style must be path or virtual, not {style!r}")
+        ca_file = options.get("ca") or None
+        if ca_file and not Path(ca_file).is_file():
+            raise ValueError(f"store URL: there is no file {ca_file} (ca)")
         endpoint, tls = _endpoint(options.get("endpoint", "https://s3.amazonaws.com"), default_tls=secure is not False)
         public, public_tls = None, False
         if options.get("public_endpoint"):
@@ -74,6 +87,8 @@ class S3Location:
             region=options.get("region") or "us-east-1",
             public_endpoint=public,
             public_secure=public_tls,
+            virtual_host=style == "virtual" if style else None,
+            ca_file=ca_file,
         )
 
 
@@ -97,23 +112,10 @@ class S3Store:
         self.location = location
         self._bucket, self._prefix = location.bucket, location.prefix
         # With the region given the client never asks the server for it; presigning needs no network.
-        self._client: Any = Minio(
-            location.endpoint,
-            access_key=access_key,
-            secret_key=secret_key,
-            secure=location.secure,
-            region=location.region,
-            http_client=_http(),
-        )
-        self._signer: Any = self._client
+        self._client = _client(location, location.endpoint, location.secure, access_key, secret_key)
+        self._signer = self._client
         if location.public_endpoint:
-            self._signer = Minio(
-                location.public_endpoint,
-                access_key=access_key,
-                secret_key=secret_key,
-                secure=location.public_secure,
-                region=location.region,
-            )
+            self._signer = _client(location, location.public_endpoint, location.public_secure, access_key, secret_key)
 
     @classmethod
     def from_url(cls, url: str) -> S3Store:
@@ -242,10 +244,28 @@ class _PastTheEnd(Exception):
     """The range begins behind the object's last byte."""
 
 
-def _http() -> urllib3.PoolManager:
+def _client(location: S3Location, endpoint: str, secure: bool, access_key: str, secret_key: str) -> Any:
+    client: Any = Minio(
+        endpoint,
+        access_key=access_key,
+        secret_key=secret_key,
+        secure=secure,
+        region=location.region,
+        http_client=_http(location.ca_file),
+    )
+    if location.virtual_host is True:
+        client.enable_virtual_style_endpoint()
+    elif location.virtual_host is False:
+        client.disable_virtual_style_endpoint()
+    return client
+
+
+def _http(ca_file: str | None) -> urllib3.PoolManager:
     """Every wait has an end: bounded tries, bounded connect and read times."""
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
         maxsize=16,
         retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=ca_file,
     )

@@ -1,11 +1,15 @@
 """One suite for both stores; the S3 half talks to a real server."""
 
+import asyncio
 import hashlib
 import os
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -336,6 +340,8 @@ def test_s3_connection_lost_in_the_middle_of_an_object() -> None:
         ("s3://bucket?endpoint=ftp://h:1", "http"),
         ("s3://bucket?endpoint=http://h:1/path", "without path"),
         ("s3://bucket?endpoint=h:1&secure=maybe", "secure"),
+        ("s3://bucket?endpoint=http://h:1&style=new", "style must be path or virtual"),
+        ("s3://bucket?endpoint=https://h:1&ca=/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
         ("s3://bucket/../x?endpoint=http://h:1", "key"),
     ],
 )
@@ -362,6 +368,84 @@ def test_s3_urls_are_understood() -> None:
     assert (full.public_endpoint, full.public_secure) == ("files.example", True)
     url = S3Store(full, "access", "secret").presigned_get("x", 60, "x", "text/plain")
     assert url is not None and url.startswith("https://files.example/bucket/a/b/x?")
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        ("endpoint=http://h:9000", "http://h:9000/bucket/x?"),
+        ("endpoint=http://h:9000&style=virtual", "http://bucket.h:9000/x?"),
+        (
+            "endpoint=http://h:9000&style=virtual&public_endpoint=https://files.example",
+            "https://bucket.files.example/x?",
+        ),
+        ("", "https://bucket.s3.us-east-1.amazonaws.com/x?"),
+        ("style=path", "https://s3.us-east-1.amazonaws.com/bucket/x?"),
+    ],
+)
+def test_the_bucket_is_in_the_path_or_in_the_host(options: str, address: str) -> None:
+    store = S3Store(S3Location.from_url(f"s3://bucket?{options}"), "access", "secret")
+    url = store.presigned_get("x", 60, "x", "text/plain")
+    assert url is not None
+    assert url.startswith(address)
+
+
+@pytest.mark.real
+def test_tls_with_an_authority_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain = s3_url(monkeypatch, bucket := f"test-{uuid4().hex}")
+    location = S3Location.from_url(plain)
+    certificate = tmp_path / "ca.pem"
+    with tls_before(location.endpoint, certificate) as port:
+        url = f"s3://{bucket}?endpoint=https://127.0.0.1:{port}"
+        store = open_store(f"{url}&ca={certificate}")
+        assert isinstance(store, S3Store)
+        store.create_bucket()
+        store.put("a", b"0123456789")
+        assert store.get("a") == b"0123456789"
+        assert b"".join(store.read("a", 2, 3)) == b"234"
+        link = store.presigned_get("a", 60, "a", "text/plain")
+        assert link is not None
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        assert httpx.get(link, verify=trusting).content == b"0123456789"
+        with pytest.raises(StoreUnavailable, match=r"cannot be reached.*(?i:certificate)"):
+            open_store(url).get("a")
+
+
+@contextmanager
+def tls_before(endpoint: str, certificate: Path) -> Iterator[int]:
+    """Port of a server that speaks TLS, with a certificate that it has signed itself, and passes all on."""
+    key = certificate.with_suffix(".key")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    host, _, port = endpoint.partition(":")
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(host, int(port or 80))
+        await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer), return_exceptions=True)
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def test_valid_keys_pass() -> None:
