@@ -16,13 +16,15 @@ from types import FrameType
 
 import uvicorn
 from rich.console import Console
+from sqlalchemy.orm import Session
 
 from service import logging
 from service.api.dependencies import Context
-from service.db import access
+from service.db import access, audit
 from service.jobs.ray_head import RayHead
 from service.jobs.reconciler import Reconciler
 from service.main import create_app, open_context
+from service.roles import SERVICE, Role
 from service.settings import Settings
 
 log = logging.get(__name__)
@@ -62,18 +64,17 @@ def serve(settings: Settings, announce: Callable[[Announcement], None] | None = 
 
 
 def let_in(context: Context) -> str | None:
-    """Make sure that somebody can get in and nobody else; returns the key if it was made just now.
+    """Make sure that the operator can get in, and nobody else yet; returns the key if it was made just now.
 
     Raises:
-        CannotServeError: others could reach the service, and nobody has set a key.
+        CannotServeError: others could reach the service and nobody has set a key, or DALE_API_KEY is of no use.
     """
     settings = context.settings
     with context.sessions.begin() as session:
         if settings.api_key is not None:
-            key = settings.api_key.get_secret_value()
-            access.add_key(session, key, key_id=access.FROM_ENVIRONMENT, name="DALE_API_KEY")
+            _let_environment_in(session, settings.api_key.get_secret_value())
             return None
-        if access.has_keys(session):
+        if access.has_operator(session):
             return None
         if not settings.loopback:
             raise CannotServeError(
@@ -81,8 +82,28 @@ def let_in(context: Context) -> str | None:
                 "Set DALE_API_KEY to a real secret (openssl rand -base64 32), or listen on 127.0.0.1."
             )
         key = access.new_key()
-        access.add_key(session, key, key_id="first", name="made at the first start")
+        _add_operator(session, key, "made at the first start", access.BY_SERVICE)
         return key
+
+
+def _let_environment_in(session: Session, key: str) -> None:
+    """Let DALE_API_KEY in, in place of the one that it named before."""
+    caller = access.find_key(session, key)
+    if caller is None and access.known(session, key):
+        raise CannotServeError("DALE_API_KEY names a key that was revoked or has expired. Set it to another.")
+    if caller is not None and not caller.operator:
+        raise CannotServeError("DALE_API_KEY names a key of a project; the operator needs another: set or unset it.")
+    for replaced in access.made_by(session, access.BY_ENVIRONMENT):
+        if caller is None or replaced.id != caller.key_id:
+            access.revoke(session, replaced)
+            audit.add(session, SERVICE, audit.Action.KEY_REVOKE, replaced.id, None, name=replaced.name)
+    if caller is None:
+        _add_operator(session, key, "DALE_API_KEY", access.BY_ENVIRONMENT)
+
+
+def _add_operator(session: Session, key: str, name: str, created_by: str) -> None:
+    added = access.add_key(session, key, name=name, role=Role.ADMIN, project_id=None, created_by=created_by)
+    audit.add(session, SERVICE, audit.Action.KEY_CREATE, added.id, None, name=name, role=added.role)
 
 
 def _serve(context: Context, new_key: str | None, announce: Callable[[Announcement], None]) -> None:

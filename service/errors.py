@@ -3,6 +3,7 @@
 ServiceError
  ├─ BadRequest 400             the request contradicts itself
  ├─ Unauthorized 401           no key, or a wrong one
+ ├─ Forbidden 403              the key's role is too low for that
  ├─ NotFound 404               no such thing, or not yours
  ├─ Conflict 409               the thing is not in a state for that
  ├─ PayloadTooLarge 413        larger than the limit
@@ -49,6 +50,13 @@ class Unauthorized(ServiceError):
 
     status = 401
     title = "Unauthorized"
+
+
+class Forbidden(ServiceError):
+    """The key's role is too low for that."""
+
+    status = 403
+    title = "Forbidden"
 
 
 class NotFound(ServiceError):

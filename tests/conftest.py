@@ -19,10 +19,11 @@ from PIL import Image
 
 from service.api.dependencies import Context
 from service.db import access, jobs
-from service.db.tables import Dataset, DatasetVersion, Sample
+from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, Sample
 from service.jobs.intake import take_in, view_of
 from service.jobs.lifecycle import State
 from service.main import create_app, open_context
+from service.roles import Role
 from service.settings import Settings
 from tests import postgres
 from workers.contract import keys
@@ -63,10 +64,10 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 def context(settings: Settings) -> Iterator[Context]:
-    """Database (migrated) and store of that service; one key is let in."""
+    """Database (migrated) and store of that service; the operator's key is let in."""
     context = open_context(settings)
     with context.sessions.begin() as session:
-        access.add_key(session, API_KEY, key_id="tests", name="tests")
+        access.add_key(session, API_KEY, name="tests", role=Role.ADMIN, project_id=None, created_by="tests")
     yield context
     context.database.close()
 
@@ -95,11 +96,11 @@ def stranger(app: FastAPI) -> TestClient:
 def add_dataset(context: Context) -> Callable[..., str]:
     """Put a dataset version into the database, without files: `add_dataset(names) -> dataset id`."""
 
-    def add(names: list[str] | int = 6) -> str:
+    def add(names: list[str] | int = 6, project_id: str = DEFAULT_PROJECT) -> str:
         names = [f"case_{number:03}" for number in range(names)] if isinstance(names, int) else names
         dataset_id = f"ds-{secrets.token_hex(8)}"
         with context.sessions.begin() as session:
-            session.add(Dataset(id=dataset_id, name="lesions"))
+            session.add(Dataset(id=dataset_id, project_id=project_id, name="lesions"))
             session.flush()
             session.add(
                 DatasetVersion(
@@ -172,7 +173,7 @@ def finished_job(context: Context, scripted: ModuleType) -> str:
             )
         )
     with context.sessions.begin() as session:
-        session.add(Dataset(id=dataset_id, name="<script>alert(1)</script>"))
+        session.add(Dataset(id=dataset_id, project_id=DEFAULT_PROJECT, name="<script>alert(1)</script>"))
         session.flush()
         version = {"sample_count": 6, "mask_values": [0, 255], "warnings": []}
         session.add(DatasetVersion(dataset_id=dataset_id, number=1, **version))

@@ -9,19 +9,19 @@ from datetime import datetime
 from typing import IO, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import UploadFile
 
 from service import logging
 from service.api.blobs import blob_response
-from service.api.dependencies import ContextDep, SessionDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import field_errors, problems
 from service.datasets.importing import Import
-from service.db import datasets, tables
+from service.db import audit, datasets, projects, tables
 from service.errors import FieldError, Invalid
 
 router = APIRouter(
@@ -47,6 +47,7 @@ class DatasetResource(BaseModel):
     """A named series of immutable versions."""
 
     id: str
+    project_id: str
     name: str
     created_at: datetime
     newest: VersionResource = Field(description="the newest version")
@@ -122,7 +123,25 @@ class Upload:
         return self.fields.model_dump_json().encode() + digest.digest()
 
 
-async def read_upload(request: Request, _key: Annotated[str, Depends(require_key)]) -> AsyncIterator[Upload]:
+def get_target(
+    context: ContextDep,
+    caller: TrainDep,
+    project: Annotated[str | None, Query(description="for the operator: where it goes; empty: to the default")] = None,
+) -> str:
+    """Id of the project that an upload goes to: the caller's own, or for the operator the one that is named.
+
+    Raises:
+        NotFound: there is none, or not for this caller.
+    """
+    target = project or caller.project_id or tables.DEFAULT_PROJECT
+    with context.database.read() as session:
+        return projects.get(session, target, caller.project_id).id
+
+
+TargetDep = Annotated[str, Depends(get_target)]
+
+
+async def read_upload(request: Request, _target: TargetDep) -> AsyncIterator[Upload]:
     """Receive the body, once the caller is known to be allowed to send it: FastAPI itself would read it before.
 
     Raises:
@@ -179,11 +198,15 @@ BODY = {
     "",
     status_code=201,
     response_model=DatasetResource,
-    responses=problems(400, 409, 413, 422, 503),
+    responses=problems(400, 403, 404, 409, 413, 422, 503),
     openapi_extra=BODY,
 )
 def post_dataset(
-    context: ContextDep, idempotency: IdempotencyDep, upload: Annotated[Upload, Depends(read_upload)]
+    context: ContextDep,
+    caller: TrainDep,
+    target: TargetDep,
+    idempotency: IdempotencyDep,
+    upload: Annotated[Upload, Depends(read_upload)],
 ) -> JSONResponse:
     """Upload a dataset. Every file is checked first; a refusal lists every bad file and leaves nothing behind."""
     limits = context.settings.import_limits
@@ -194,8 +217,10 @@ def post_dataset(
         def create() -> Answer:
             work.check()
             work.store()
-            dataset = work.record(session, upload.fields.name)
+            dataset = work.record(session, upload.fields.name, target)
             version = datasets.version(session, dataset.id, 1)
+            facts = {"name": dataset.name, "samples": version.sample_count}
+            audit.add(session, caller, audit.Action.DATASET_CREATE, dataset.id, target, **facts)
             return Answer(dataset_resource(dataset, version), location=f"/v1/datasets/{dataset.id}")
 
         try:
@@ -210,13 +235,15 @@ def post_dataset(
 
 
 @router.get("", responses=problems(400, 422))
-def list_datasets(session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None) -> DatasetPage:
+def list_datasets(
+    session: SessionDep, caller: CallerDep, page_size: PageSize = 50, page_token: PageToken = None
+) -> DatasetPage:
     """Datasets, newest first."""
     arguments = {"list": "datasets"}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = datasets.page(session, limit + 1, after)
+    found = datasets.page(session, caller.project_id, limit + 1, after)
     token = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -226,34 +253,41 @@ def list_datasets(session: SessionDep, page_size: PageSize = 50, page_token: Pag
     return DatasetPage(datasets=listed, next_page_token=token)
 
 
+def get_dataset(dataset_id: str, session: SessionDep, caller: CallerDep) -> tables.Dataset:
+    """The dataset that the path names; raises `NotFound`."""
+    return datasets.get(session, dataset_id, caller.project_id)
+
+
+DatasetDep = Annotated[tables.Dataset, Depends(get_dataset, scope="function")]
+
+
 @router.get("/{dataset_id}", responses=problems(404))
-def read_dataset(dataset_id: str, session: SessionDep) -> DatasetResource:
+def read_dataset(dataset: DatasetDep, session: SessionDep) -> DatasetResource:
     """A dataset with its newest version."""
-    dataset = datasets.get(session, dataset_id)
-    return dataset_resource(dataset, datasets.newest_versions(session, [dataset_id])[dataset_id])
+    return dataset_resource(dataset, datasets.newest_versions(session, [dataset.id])[dataset.id])
 
 
 @router.get("/{dataset_id}/versions", responses=problems(404))
-def list_versions(dataset_id: str, session: SessionDep) -> VersionList:
+def list_versions(dataset: DatasetDep, session: SessionDep) -> VersionList:
     """The versions of a dataset, newest first."""
-    return VersionList(versions=[version_resource(found) for found in datasets.versions(session, dataset_id)])
+    return VersionList(versions=[version_resource(found) for found in datasets.versions(session, dataset.id)])
 
 
 @router.get("/{dataset_id}/versions/{number}", responses=problems(404, 422))
-def read_version(dataset_id: str, number: Number, session: SessionDep) -> VersionResource:
+def read_version(dataset: DatasetDep, number: Number, session: SessionDep) -> VersionResource:
     """One version with its warnings."""
-    return version_resource(datasets.version(session, dataset_id, number))
+    return version_resource(datasets.version(session, dataset.id, number))
 
 
 @router.get("/{dataset_id}/versions/{number}/samples", responses=problems(400, 404, 422))
 def list_samples(
-    dataset_id: str, number: Number, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
+    dataset: DatasetDep, number: Number, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
 ) -> DatasetSamplePage:
     """Samples of a version, in the order of their names."""
-    arguments = {"list": "dataset samples", "dataset": dataset_id, "version": number}
+    arguments = {"list": "dataset samples", "dataset": dataset.id, "version": number}
     position = decode(page_token, arguments, int)
     limit = page_limit(page_size)
-    found = datasets.samples(session, dataset_id, number, limit + 1, after=position[0] if position else -1)
+    found = datasets.samples(session, dataset.id, number, limit + 1, after=position[0] if position else -1)
     token = encode([found[limit - 1].ordinal], arguments) if len(found) > limit else None
     return DatasetSamplePage(samples=[sample_resource(row) for row in found[:limit]], next_page_token=token)
 
@@ -267,26 +301,27 @@ IMAGE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/image", response_class=Response, responses=IMAGE)
 def read_image(
-    dataset_id: str, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+    dataset: DatasetDep, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
 ) -> Response:
     """The image as it was uploaded."""
-    row = datasets.sample(session, dataset_id, number, sample)
-    return blob_response(request, context.store, dataset_id, row.image_sha256)
+    row = datasets.sample(session, dataset.id, number, sample)
+    return blob_response(request, context.store, dataset.id, row.image_sha256)
 
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/mask", response_class=Response, responses=IMAGE)
 def read_mask(
-    dataset_id: str, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+    dataset: DatasetDep, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
 ) -> Response:
     """The mask as it is stored: 8-bit greyscale."""
-    row = datasets.sample(session, dataset_id, number, sample)
-    return blob_response(request, context.store, dataset_id, row.mask_sha256)
+    row = datasets.sample(session, dataset.id, number, sample)
+    return blob_response(request, context.store, dataset.id, row.mask_sha256)
 
 
 def dataset_resource(dataset: tables.Dataset, newest: tables.DatasetVersion) -> DatasetResource:
     """A dataset as the API shows it."""
     return DatasetResource(
         id=dataset.id,
+        project_id=dataset.project_id,
         name=dataset.name,
         created_at=dataset.created_at,
         newest=version_resource(newest),

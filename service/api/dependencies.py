@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Cookie, Depends, Request
+from fastapi import BackgroundTasks, Cookie, Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from service import logging
 from service.db import access
 from service.db.session import Database
-from service.errors import Unauthorized
+from service.db.tables import now
+from service.errors import FieldError, Forbidden, Unauthorized
 from service.jobs.cluster import Cluster
+from service.roles import Caller, Role
 from service.settings import Settings
 from workers.contract.store import ObjectStore
 
+log = logging.get(__name__)
 SESSION_COOKIE = "dale_session"
 _bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="the key that `dale serve` printed")
 
@@ -69,24 +74,45 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 def require_key(
     request: Request,
     context: ContextDep,
+    background: BackgroundTasks,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     dale_session: Annotated[str | None, Cookie(include_in_schema=False)] = None,
-) -> str:
-    """The id of the key that the caller showed, as a Bearer token or (pages) in the cookie `dale_session`.
+) -> Caller:
+    """Whose key the caller showed, as a Bearer token or (pages) by the session in the cookie `dale_session`.
 
     Raises:
-        Unauthorized: none, or a wrong one.
+        Unauthorized: none, or one that is wrong, revoked or expired.
     """
     if bearer is None and request.method not in {"GET", "HEAD"} and not _same_origin(request):
         raise Unauthorized("Another site's page sent this: a browser's session only changes things from these pages.")
-    shown = bearer.credentials if bearer else dale_session
-    if not shown:
+    if not bearer and not dale_session:
         raise Unauthorized("This needs a key: send the header 'Authorization: Bearer <key>'.")
     with context.database.read() as session:
-        key_id = access.find_key(session, shown)
-    if key_id is None:
-        raise Unauthorized("This key is not valid here. Use the one that `dale serve` printed at its first start.")
-    return key_id
+        if bearer:
+            caller = access.find_key(session, bearer.credentials)
+        else:
+            caller = access.find_session(session, dale_session or "")
+    if caller is None:
+        raise Unauthorized(
+            "This key is not valid here: it is wrong, or was revoked, or has expired. Ask an admin of your project "
+            "for another; the operator's is the one that `dale serve` printed at its first start."
+        )
+    remember_use(context, caller, background)
+    return caller
+
+
+def remember_use(context: Context, caller: Caller, background: BackgroundTasks) -> None:
+    """Have the time of a key's use put down: behind the answer, since a read should not wait for who writes."""
+    if caller.last_used_at is None or now() - caller.last_used_at > access.USE_NOTED_EVERY:
+        background.add_task(_note_use, context, caller.key_id)
+
+
+def _note_use(context: Context, key_id: str) -> None:
+    try:
+        with context.sessions.begin() as session:
+            access.note_use(session, key_id)
+    except OperationalError as error:  # somebody writes for long; the key's next use puts it down
+        log.warning("use of a key not noted", key_id=key_id, error=str(error.orig))
 
 
 def _same_origin(request: Request) -> bool:
@@ -95,4 +121,39 @@ def _same_origin(request: Request) -> bool:
     return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
-KeyDep = Annotated[str, Depends(require_key)]
+CallerDep = Annotated[Caller, Depends(require_key)]
+
+
+def require_train(caller: CallerDep) -> Caller:
+    """A caller who may upload datasets, and post and cancel jobs; raises `Forbidden`."""
+    return _at_least(Role.TRAIN, caller)
+
+
+def require_admin(caller: CallerDep) -> Caller:
+    """A caller who may make keys and read the audit trail; raises `Forbidden`."""
+    return _at_least(Role.ADMIN, caller)
+
+
+def require_operator(caller: CallerDep) -> Caller:
+    """A caller of no project; raises `Forbidden`."""
+    if not caller.operator:
+        raise _forbidden("the operator's key, which is of no project", f"{caller.role}, of {caller.project_id}")
+    return caller
+
+
+def _at_least(needed: Role, caller: Caller) -> Caller:
+    if not caller.role.includes(needed):
+        raise _forbidden(f"a key with the role {needed}", f"{caller.role}")
+    return caller
+
+
+def _forbidden(needed: str, shown: str) -> Forbidden:
+    fault = FieldError(
+        field="Authorization", reason=f"the key's role is {shown}", hint="an admin of the project can make another key"
+    )
+    return Forbidden(f"This needs {needed}; the role of the one shown is {shown}.", [fault])
+
+
+TrainDep = Annotated[Caller, Depends(require_train)]
+AdminDep = Annotated[Caller, Depends(require_admin)]
+OperatorDep = Annotated[Caller, Depends(require_operator)]

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.dependencies import Context, ContextDep, require_key
+from service.api.dependencies import CallerDep, Context, ContextDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
-from service.db import jobs
+from service.db import access, jobs
 from service.db.tables import Event
 from service.errors import BadRequest
 from service.jobs.lifecycle import State
+from service.roles import Caller
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
 POLL_SECONDS = 0.7
@@ -42,15 +43,19 @@ def last_event_id(
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(400, 404))
 async def watch_job(
-    job: JobDep, context: ContextDep, seen: Annotated[int, Depends(last_event_id)]
+    job: JobDep, caller: CallerDep, context: ContextDep, seen: Annotated[int, Depends(last_event_id)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Everything that happens to a job, from the beginning or from `Last-Event-ID` on; ends when the job is over.
+
+    It also ends when the key is revoked or expires.
 
     Events `state` and `epoch` have ids and are replayed; `progress` has none and comes about every second.
     """
     shown: dict[str, Any] | None = None
     while True:
-        events, state, progress = await run_in_threadpool(_look, context, job.id, seen)
+        events, state, progress, good = await run_in_threadpool(_look, context, caller, job.id, seen)
+        if not good:
+            return
         for event in events:
             seen = event.id
             data = {**event.data, "at": event.created_at.isoformat()}
@@ -65,10 +70,13 @@ async def watch_job(
         await anyio.sleep(POLL_SECONDS)
 
 
-def _look(context: Context, job_id: str, seen: int) -> tuple[list[Event], State, dict[str, Any] | None]:
+def _look(
+    context: Context, caller: Caller, job_id: str, seen: int
+) -> tuple[list[Event], State, dict[str, Any] | None, bool]:
     with context.database.read() as session:
         # The state first: if it is terminal, the event that says so is among those read after it.
         job = jobs.get_job(session, job_id)
         state = State(job.state) if job is not None else State.CANCELLED
         events = jobs.events_after(session, job_id, seen, BATCH)
-        return events, state, job.progress if job is not None else None
+        progress = job.progress if job is not None else None
+        return events, state, progress, access.still_good(session, caller.key_id)

@@ -11,11 +11,11 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.api.dependencies import Context, ContextDep
+from service.api.dependencies import CallerDep, Context, ContextDep
 from service.db.tables import IdempotencyKey, now
 from service.errors import Conflict, FieldError, Invalid
 
@@ -37,8 +37,10 @@ class Answer:
 class Idempotency:
     """The `Idempotency-Key` of one request, or its absence."""
 
-    def __init__(self, context: Context, key: str | None, route: str) -> None:
+    def __init__(self, context: Context, owner: str, key: str | None, route: str) -> None:
+        """`owner` is the id of the caller's API key: what one caller sends never gets another's answer."""
         self._context = context
+        self._owner = owner
         self._key = key
         self._route = route
 
@@ -67,7 +69,7 @@ class Idempotency:
             answer = create()
             session.execute(
                 update(IdempotencyKey)
-                .where(IdempotencyKey.key == self._key)
+                .where(*self._mine())
                 .values(status=answer.status, body=answer.body.model_dump(mode="json"), location=answer.location)
             )
             # Committed here and not at the edge: a failing commit must free the key as well.
@@ -75,21 +77,25 @@ class Idempotency:
         except BaseException:
             session.rollback()
             with self._context.sessions.begin() as other:
-                other.execute(delete(IdempotencyKey).where(IdempotencyKey.key == self._key))
+                other.execute(delete(IdempotencyKey).where(*self._mine()))
             raise
         return _respond(answer)
+
+    def _mine(self) -> tuple[ColumnElement[bool], ...]:
+        return IdempotencyKey.owner == self._owner, IdempotencyKey.key == self._key
 
     def _claim(self, key: str, fingerprint: str) -> JSONResponse | None:
         """Make the key ours (None), or give the answer of whoever had it first."""
         try:
             with self._context.sessions.begin() as session:
-                known = session.get(IdempotencyKey, key)
+                known = session.get(IdempotencyKey, (self._owner, key))
                 if known is not None and _outdated(known):
                     session.delete(known)
                     session.flush()
                     known = None
                 if known is None:
-                    session.add(IdempotencyKey(key=key, request_sha256=fingerprint, status=UNANSWERED))
+                    claim = IdempotencyKey(owner=self._owner, key=key, request_sha256=fingerprint, status=UNANSWERED)
+                    session.add(claim)
                     return None
         except IntegrityError as error:
             raise _still_running() from error
@@ -121,13 +127,15 @@ def _respond(answer: Answer) -> JSONResponse:
 def get_idempotency(
     request: Request,
     context: ContextDep,
+    caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
         Header(min_length=1, max_length=255, description="any unique text; sent again, it gets the same answer"),
     ] = None,
 ) -> Idempotency:
     """The key that the request carries."""
-    return Idempotency(context, idempotency_key, f"{request.method} {request.url.path}")
+    route = f"{request.method} {request.url.path}?{request.url.query}"
+    return Idempotency(context, caller.key_id, idempotency_key, route)
 
 
 IdempotencyDep = Annotated[Idempotency, Depends(get_idempotency)]

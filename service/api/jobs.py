@@ -10,16 +10,17 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import Context, ContextDep, SessionDep, require_key
+from service.api.dependencies import CallerDep, Context, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
-from service.db import jobs, tables
+from service.db import audit, datasets, jobs, tables
 from service.errors import FieldError, Invalid, NotFound, Unavailable
 from service.jobs import networks
 from service.jobs.capacity import needs, never_fits
 from service.jobs.lifecycle import State, on_cancel
 from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
+from service.roles import Caller
 from workers.contract.request import Failure, JobSpec, Progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
@@ -40,6 +41,7 @@ class JobResource(BaseModel):
     """A training job."""
 
     id: str
+    project_id: str
     name: str
     state: State
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
@@ -82,6 +84,7 @@ def resource(job: tables.Job) -> JobResource:
     base = f"/v1/jobs/{job.id}"
     return JobResource(
         id=job.id,
+        project_id=job.project_id,
         name=job.name,
         state=State(job.state),
         waiting_for=job.waiting_for,
@@ -105,14 +108,18 @@ def resource(job: tables.Job) -> JobResource:
     )
 
 
-def get_job(job_id: str, session: SessionDep) -> tables.Job:
-    """The job that the path names.
+def get_job(job_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
+    """The job that the path names; raises `NotFound`."""
+    return _seen(jobs.get_job(session, job_id), job_id, caller)
+
+
+def _seen(job: tables.Job | None, job_id: str, caller: Caller) -> tables.Job:
+    """The job, if there is one for this caller: where another project's is, there is nothing.
 
     Raises:
         NotFound: there is none.
     """
-    job = jobs.get_job(session, job_id)
-    if job is None:
+    if job is None or not caller.sees(job.project_id):
         raise NotFound(f"There is no job {job_id!r}.")
     return job
 
@@ -120,29 +127,35 @@ def get_job(job_id: str, session: SessionDep) -> tables.Job:
 JobDep = Annotated[tables.Job, Depends(get_job, scope="function")]
 
 
-@router.post("", status_code=202, response_model=JobResource, responses=problems(400, 409, 413, 422))
-def post_job(spec: JobSpec, context: ContextDep, session: SessionDep, idempotency: IdempotencyDep) -> JSONResponse:
+@router.post("", status_code=202, response_model=JobResource, responses=problems(400, 403, 409, 413, 422))
+def post_job(
+    spec: JobSpec, caller: TrainDep, context: ContextDep, session: SessionDep, idempotency: IdempotencyDep
+) -> JSONResponse:
     """Train on a dataset version. Answers at once; the job waits for room and then runs by itself.
+
+    The job belongs to the project of its dataset.
 
     Refused with the reason: unknown dataset versions and networks, arguments that the network does not take,
     combinations that cannot be trained, and jobs larger than the cluster.
     """
 
     def create() -> Answer:
-        _check(context, spec)
+        _check(context, caller, spec)
         job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec)
+        facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
+        audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
         session.flush()
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
 
     return idempotency.answer(session, spec.model_dump_json(), create)
 
 
-def _check(context: Context, spec: JobSpec) -> None:
+def _check(context: Context, caller: Caller, spec: JobSpec) -> None:
     """Everything that can be known of a job before it runs; slow, so before the session takes its lock."""
     networks.check_names(spec.network)
     with context.database.read() as reading:
-        version = jobs.get_version(reading, spec.dataset_id, spec.dataset_version)
-        known = version is not None or jobs.get_version(reading, spec.dataset_id, 1) is not None
+        known = datasets.find(reading, spec.dataset_id, caller.project_id)
+        version = jobs.get_version(reading, known.id, spec.dataset_version) if known else None
     if version is None:
         field, reason = "dataset_id", f"there is no dataset {spec.dataset_id!r}"
         if known:
@@ -172,6 +185,7 @@ def _too_large(context: Context, spec: JobSpec) -> str:
 @router.get("", responses=problems(400, 422))
 def list_jobs(
     session: SessionDep,
+    caller: CallerDep,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
@@ -181,7 +195,7 @@ def list_jobs(
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, state=state, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=caller.project_id, state=state, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -195,14 +209,13 @@ def read_job(job: JobDep) -> JobResource:
     return resource(job)
 
 
-@router.post("/{job_id}:cancel", status_code=202, responses=problems(404))
-def cancel_job(job_id: str, session: SessionDep) -> JobResource:
+@router.post("/{job_id}:cancel", status_code=202, responses=problems(403, 404))
+def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
     """End a job; its workers are gone within seconds. Asking again, or too late, changes nothing."""
-    job = jobs.lock_job(session, job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     target = on_cancel(State(job.state))
     if target != job.state:
+        audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
         jobs.set_state(session, job, target)
         session.flush()
     return resource(job)

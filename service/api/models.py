@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import ContextDep, SessionDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, require_key
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems, respond
 from service.api.ranges import matches, requested
@@ -38,6 +38,7 @@ class ModelResource(BaseModel):
     """A trained model."""
 
     id: str = Field(description="the id of the job that trained it")
+    project_id: str
     name: str
     job: str = Field(description="path of that job")
     network: NetworkSpec
@@ -59,6 +60,7 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
     """A model as the API shows it."""
     return ModelResource(
         id=job.id,
+        project_id=job.project_id,
         name=job.name,
         job=f"/v1/jobs/{job.id}",
         network=NetworkSpec.model_validate(job.spec["network"]),
@@ -79,14 +81,14 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
     )
 
 
-def get_model(model_id: str, session: SessionDep) -> tables.Job:
+def get_model(model_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
     """The finished job that the path names.
 
     Raises:
         NotFound: there is none, or it has not succeeded.
     """
     job = jobs.get_job(session, model_id)
-    if job is None:
+    if job is None or not caller.sees(job.project_id):
         raise NotFound(f"There is no model {model_id!r}.")
     if job.state != State.SUCCEEDED:
         raise NotFound(f"Job {model_id} has no model: it is {job.state}.")
@@ -97,13 +99,15 @@ ModelDep = Annotated[tables.Job, Depends(get_model, scope="function")]
 
 
 @router.get("", responses=problems(400, 422))
-def list_models(session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None) -> ModelPage:
+def list_models(
+    session: SessionDep, caller: CallerDep, page_size: PageSize = 50, page_token: PageToken = None
+) -> ModelPage:
     """Models, that of the newest job first."""
     arguments = {"list": "models"}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, state=State.SUCCEEDED, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=caller.project_id, state=State.SUCCEEDED, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]

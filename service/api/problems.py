@@ -21,6 +21,7 @@ MEDIA_TYPE = "application/problem+json"
 _CLASSES = (
     errors.BadRequest,
     errors.Unauthorized,
+    errors.Forbidden,
     errors.NotFound,
     errors.Conflict,
     errors.PayloadTooLarge,

@@ -57,12 +57,12 @@ class Import:
             table.write_bytes(tables.to_parquet(sample_table(checked)))
             self._put(keys.version(self.dataset_id, 1), table, "application/vnd.apache.parquet")
 
-    def record(self, session: Session, name: str) -> Dataset:
-        """Write the rows; the commit is the caller's."""
+    def record(self, session: Session, name: str, project_id: str) -> Dataset:
+        """Write the rows, in a project; the commit is the caller's."""
         checked = self._passed()
         return datasets.add(
             session,
-            Dataset(id=self.dataset_id, name=name),
+            Dataset(id=self.dataset_id, project_id=project_id, name=name),
             mask_values=list(checked.mask_values),
             warnings=[warning.model_dump(exclude_none=True) for warning in checked.warnings],
             samples=[

@@ -1,19 +1,24 @@
-"""Who may use the API: keys of 256 random bits, of which only the SHA-256 is kept."""
+"""Who may use the API: keys of 256 random bits, of which only the SHA-256 is kept, and browsers' sessions of them."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import ApiKey, now
+from service.db.tables import ApiKey, BrowserSession, now
+from service.errors import NotFound
+from service.roles import Caller, Role
 
-FROM_ENVIRONMENT = "environment"  # id of the key that DALE_API_KEY names
-SESSION_PREFIX = "session-"
+# `created_by` of the keys that no other key made.
+BY_ENVIRONMENT = "environment"  # DALE_API_KEY names it
+BY_SERVICE = "service"  # made at the first start
 SESSION_LIFETIME = timedelta(hours=12)
+USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 def fingerprint(key: str) -> str:
@@ -26,46 +31,123 @@ def new_key() -> str:
     return "dale_" + secrets.token_urlsafe(32)
 
 
-def find_key(session: Session, key: str, at: datetime | None = None) -> str | None:
-    """The id of a key that is valid now, or None."""
-    return session.scalar(
-        select(ApiKey.id).where(
-            ApiKey.sha256 == fingerprint(key),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > (at or now())),
-        )
+def find_key(session: Session, key: str, at: datetime | None = None) -> Caller | None:
+    """Whose key this is, if it is good now."""
+    found = session.scalar(select(ApiKey).where(ApiKey.sha256 == fingerprint(key), *_good(at or now())))
+    return None if found is None else _caller(found)
+
+
+def find_session(session: Session, token: str, at: datetime | None = None) -> Caller | None:
+    """Whose browser this is, if both its session and the key that it was made from are good now."""
+    at = at or now()
+    query = (
+        select(ApiKey, BrowserSession.expires_at)
+        .join(BrowserSession, BrowserSession.key_id == ApiKey.id)
+        .where(BrowserSession.sha256 == fingerprint(token), BrowserSession.expires_at > at, *_good(at))
     )
+    found = session.execute(query).one_or_none()
+    return None if found is None else _caller(found[0], expires_at=found[1])
 
 
-def has_keys(session: Session) -> bool:
-    """Whether anybody can get in at all."""
-    lasting = select(ApiKey.id).where(ApiKey.expires_at.is_(None)).limit(1)
-    return session.scalar(lasting) is not None
+def still_good(session: Session, key_id: str) -> bool:
+    """Whether a key that was good is so still: for whoever answers for longer than a moment."""
+    return session.scalar(select(ApiKey.id).where(ApiKey.id == key_id, *_good(now()))) is not None
 
 
-def add_key(session: Session, key: str, *, key_id: str, name: str, expires_at: datetime | None = None) -> None:
-    """Let a key in; a key of the same id is replaced, a key that is let in already stays as it is."""
-    known = session.scalar(select(ApiKey).where(ApiKey.sha256 == fingerprint(key)))
-    if known is not None and known.expires_at is None:
-        return
-    session.execute(delete(ApiKey).where(or_(ApiKey.id == key_id, ApiKey.sha256 == fingerprint(key))))
-    session.add(ApiKey(id=key_id, sha256=fingerprint(key), name=name, expires_at=expires_at))
+def note_use(session: Session, key_id: str) -> None:
+    """Put down that a key was used, once a minute at most."""
+    at = now()
+    due = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < at - USE_NOTED_EVERY)
+    session.execute(update(ApiKey).where(ApiKey.id == key_id, due).values(last_used_at=at))
+
+
+def has_operator(session: Session) -> bool:
+    """Whether anybody can get in who may do everything, and for good."""
+    lasting = select(ApiKey.id).where(ApiKey.project_id.is_(None), ApiKey.expires_at.is_(None), *_good(now()))
+    return session.scalar(lasting.limit(1)) is not None
+
+
+def add_key(
+    session: Session,
+    key: str,
+    *,
+    name: str,
+    role: Role,
+    project_id: str | None,
+    created_by: str,
+    expires_at: datetime | None = None,
+) -> ApiKey:
+    """Let a key in; of no project, it is the operator's."""
+    added = ApiKey(
+        id=f"key-{secrets.token_hex(8)}",
+        sha256=fingerprint(key),
+        name=name,
+        role=role,
+        project_id=project_id,
+        created_by=created_by,
+        expires_at=expires_at,
+    )
+    session.add(added)
     session.flush()
+    return added
 
 
-def sign_in(session: Session) -> str:
+def known(session: Session, key: str) -> bool:
+    """Whether there is such a key, good or not."""
+    return session.scalar(select(ApiKey.id).where(ApiKey.sha256 == fingerprint(key))) is not None
+
+
+def made_by(session: Session, creator: str) -> Sequence[ApiKey]:
+    """The keys of one creator that are not revoked."""
+    return session.scalars(select(ApiKey).where(ApiKey.created_by == creator, ApiKey.revoked_at.is_(None))).all()
+
+
+def get_key(session: Session, project_id: str | None, key_id: str) -> ApiKey:
+    """A key of a project (None: of the operator), locked against change by others; raises `NotFound`."""
+    found = session.get(ApiKey, key_id, with_for_update=True, populate_existing=True)
+    if found is None or found.project_id != project_id:
+        where = "the operator" if project_id is None else f"project {project_id}"
+        raise NotFound(f"There is no key {key_id!r} of {where}.")
+    return found
+
+
+def page(session: Session, project_id: str | None, size: int, after: tuple[datetime, str] | None) -> Sequence[ApiKey]:
+    """The keys of a project (None: of the operator), newest first, from behind `after` on; revoked ones as well."""
+    query = select(ApiKey).where(ApiKey.project_id == project_id)
+    if after:
+        query = query.where(tuple_(ApiKey.created_at, ApiKey.id) < after)
+    return session.scalars(query.order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(size)).all()
+
+
+def revoke(session: Session, key: ApiKey) -> bool:
+    """End a key, and with it the browsers' sessions of it; whether it was not ended before."""
+    if key.revoked_at is not None:
+        return False
+    key.revoked_at = now()
+    session.execute(delete(BrowserSession).where(BrowserSession.key_id == key.id))
+    session.flush()
+    return True
+
+
+def sign_in(session: Session, caller: Caller) -> str:
     """A token for a browser's cookie, which ends by itself: browsers send cookies to every port of a host."""
     token = new_key()
-    session.execute(delete(ApiKey).where(ApiKey.expires_at < now()))
-    add_key(
-        session,
-        token,
-        key_id=SESSION_PREFIX + secrets.token_hex(8),
-        name="browser session",
-        expires_at=now() + SESSION_LIFETIME,
-    )
+    at = now()
+    session.execute(delete(BrowserSession).where(BrowserSession.expires_at < at))
+    ends = min(at + SESSION_LIFETIME, caller.expires_at or at + SESSION_LIFETIME)
+    session.add(BrowserSession(sha256=fingerprint(token), key_id=caller.key_id, expires_at=ends))
+    session.flush()
     return token
 
 
 def sign_out(session: Session, token: str) -> None:
-    """End a browser's session; a lasting key is left alone."""
-    session.execute(delete(ApiKey).where(ApiKey.sha256 == fingerprint(token), ApiKey.id.startswith(SESSION_PREFIX)))
+    """End a browser's session; its key is left alone."""
+    session.execute(delete(BrowserSession).where(BrowserSession.sha256 == fingerprint(token)))
+
+
+def _good(at: datetime) -> tuple[ColumnElement[bool], ...]:
+    return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > at)
+
+
+def _caller(key: ApiKey, expires_at: datetime | None = None) -> Caller:
+    return Caller(key.id, key.name, Role(key.role), key.project_id, expires_at or key.expires_at, key.last_used_at)

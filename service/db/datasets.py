@@ -1,4 +1,7 @@
-"""Every query about datasets, their versions and samples."""
+"""Every query about datasets, their versions and samples.
+
+`get`, `find` and `page` know who asks; the others are of a dataset that the caller is known to see.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +45,25 @@ def add(
     return dataset
 
 
-def get(session: Session, dataset_id: str) -> Dataset:
-    """One dataset; raises `NotFound`."""
-    dataset = session.get(Dataset, dataset_id)
+def get(session: Session, dataset_id: str, seen: str | None) -> Dataset:
+    """One dataset, if it is of the project that is `seen` (None: all are); raises `NotFound`."""
+    dataset = find(session, dataset_id, seen)
     if dataset is None:
         raise NotFound(f"There is no dataset {dataset_id!r}; GET /v1/datasets lists those there are.")
     return dataset
 
 
-def page(session: Session, size: int, after: tuple[datetime, str] | None) -> Sequence[Dataset]:
-    """Datasets, newest first, from behind `after` (creation time and id) on."""
+def find(session: Session, dataset_id: str, seen: str | None) -> Dataset | None:
+    """One dataset, if it is of the project that is `seen` (None: all are), or None."""
+    dataset = session.get(Dataset, dataset_id)
+    return dataset if dataset is not None and seen in {None, dataset.project_id} else None
+
+
+def page(session: Session, seen: str | None, size: int, after: tuple[datetime, str] | None) -> Sequence[Dataset]:
+    """Datasets of the project that is `seen` (None: of all), newest first, from behind `after` on: time and id."""
     query = select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(size)
+    if seen is not None:
+        query = query.where(Dataset.project_id == seen)
     if after:
         query = query.where(tuple_(Dataset.created_at, Dataset.id) < after)
     return session.scalars(query).all()
@@ -62,14 +73,12 @@ def version(session: Session, dataset_id: str, number: int) -> DatasetVersion:
     """One version; raises `NotFound`."""
     found = session.get(DatasetVersion, (dataset_id, number))
     if found is None:
-        get(session, dataset_id)
         raise NotFound(f"Dataset {dataset_id!r} has no version {number}.")
     return found
 
 
 def versions(session: Session, dataset_id: str) -> Sequence[DatasetVersion]:
-    """The versions of a dataset, newest first; raises `NotFound`."""
-    get(session, dataset_id)
+    """The versions of a dataset, newest first."""
     query = select(DatasetVersion).where(DatasetVersion.dataset_id == dataset_id)
     return session.scalars(query.order_by(DatasetVersion.number.desc())).all()
 

@@ -10,15 +10,17 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db import confidences
-from service.db.tables import Artifact, Attempt, Confidence, DatasetVersion, Epoch, Event, Job, JobSample, now
+from service.db.tables import Artifact, Attempt, Confidence, Dataset, DatasetVersion, Epoch, Event, Job, JobSample, now
 from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 
 
 def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
-    """Queue a job; its dataset version must exist."""
+    """Queue a job in the project of its dataset; the version must exist."""
+    dataset = session.get_one(Dataset, spec.dataset_id)
     job = Job(
         id=job_id,
+        project_id=dataset.project_id,
         name=spec.name,
         state=State.QUEUED,
         waiting_for="its turn",
@@ -51,9 +53,13 @@ def unfinished(session: Session) -> list[Job]:
     return list(session.scalars(query))
 
 
-def page_of_jobs(session: Session, *, state: State | None, after: tuple[Any, str] | None, limit: int) -> list[Job]:
-    """Jobs, newest first, from behind a position on."""
+def page_of_jobs(
+    session: Session, *, seen: str | None, state: State | None, after: tuple[Any, str] | None, limit: int
+) -> list[Job]:
+    """Jobs of the project that is `seen` (None: of all), newest first, from behind a position on."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if seen is not None:
+        query = query.where(Job.project_id == seen)
     if state is not None:
         query = query.where(Job.state == state)
     if after is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BigInteger,
+    CheckConstraint,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -25,7 +26,9 @@ NAMING = {
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
 }
+DEFAULT_PROJECT = "prj-default"  # made by the migration; where an operator's uploads go if nothing else is said
 # SQLite numbers rows only in INTEGER columns.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
@@ -61,22 +64,75 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}
 
 
+class Project(Base):
+    """What datasets, jobs and keys belong to; who has a key of one project sees nothing of another."""
+
+    __tablename__ = "projects"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class ApiKey(Base):
-    """A key that opens the API. Only its SHA-256 is kept: keys are 256 random bits, so no salt is needed."""
+    """A key that opens the API. Only its SHA-256 is kept: keys are 256 random bits, so no salt is needed.
+
+    Keys are revoked, never deleted: the audit trail names them. A key of no project is the operator's.
+    """
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("project_id IS NOT NULL OR role = 'admin'", name="operator"),
+        Index("ix_api_keys_project_id", "project_id", "created_at", "id"),
+    )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     name: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(16))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id"))
+    created_by: Mapped[str] = mapped_column(String(64))  # id of a key, or who of `service.db.access` made it
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """A second secret for a key, kept in a browser's cookie: good for as long as the key is, and no longer than it."""
+
+    __tablename__ = "browser_sessions"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who changed what; the database itself refuses to change or delete an entry (see migration 0002)."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("ix_audit_project_id", "project_id", "id"),
+        Index("ix_audit_key_id", "key_id", "id"),
+        Index("ix_audit_target", "target", "id"),
+    )
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id"))
+    key_id: Mapped[str] = mapped_column(String(64))
+    key_name: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(32))
+    target: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]]
+    request_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class Dataset(Base):
     """A named series of immutable versions."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_project_id", "project_id", "created_at", "id"),)
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -122,8 +178,10 @@ class Job(Base):
         ),
         Index("ix_jobs_state", "state"),
         Index("ix_jobs_created_at", "created_at", "id"),
+        Index("ix_jobs_project_id", "project_id", "created_at", "id"),
     )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))  # that of its dataset
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     waiting_for: Mapped[str] = mapped_column(Text, default="")
@@ -224,6 +282,7 @@ class IdempotencyKey(Base):
     """The answer to a creating POST, kept 24 hours. `status` 0: still being answered."""
 
     __tablename__ = "idempotency_keys"
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)  # id of the API key: nobody gets another's answer
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     status: Mapped[int]

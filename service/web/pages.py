@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Cookie, Form, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Cookie, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep
+from service.api.dependencies import SESSION_COOKIE, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
-from service.db import access, datasets, jobs
+from service.db import access, audit, datasets, jobs
 from service.db.tables import Job, JobSample
 from service.jobs.lifecycle import State
+from service.roles import Caller
 from service.web.charts import points
 
 FOLDER = Path(__file__).parent
@@ -39,10 +40,18 @@ def page(request: Request, name: str, values: dict[str, Any], status: int = 200)
     return templates.TemplateResponse(request, name, values, status_code=status, headers=HEADERS)
 
 
-def signed_in(context: Context, token: str | None) -> bool:
-    """Whether the browser's cookie is good."""
+def get_visitor(context: ContextDep, background: BackgroundTasks, dale_session: SessionCookie = None) -> Caller | None:
+    """Whose browser this is; None: nobody's who is signed in."""
+    if not dale_session:
+        return None
     with context.database.read() as session:
-        return token is not None and access.find_key(session, token) is not None
+        visitor = access.find_session(session, dale_session)
+    if visitor is not None:
+        remember_use(context, visitor, background)
+    return visitor
+
+
+VisitorDep = Annotated[Caller | None, Depends(get_visitor)]
 
 
 def to_sign_in(request: Request) -> RedirectResponse:
@@ -64,14 +73,19 @@ def sign_in(
     next_page: Annotated[str, Form(alias="next")] = "/",
 ) -> Response:
     """Exchange the key for a session cookie, which other sites cannot make the browser send."""
-    if access.find_key(session, key.strip()) is None:
-        problem = "This key is not valid here. Use the one that `dale serve` printed at its first start."
+    visitor = access.find_key(session, key.strip())
+    if visitor is None:
+        problem = (
+            "This key is not valid here: it is wrong, or was revoked, or has expired. "
+            "Use the one that an admin of your project gave you, or that `dale serve` printed at its first start."
+        )
         return page(request, "login.html", {"next": next_page, "problem": problem}, status=401)
+    audit.add(session, visitor, audit.Action.SESSION_CREATE, visitor.key_id, visitor.project_id)
     inside = next_page if next_page.startswith("/") and not next_page.startswith(("//", "/\\")) else "/"
     response = RedirectResponse(inside, status_code=303, headers=HEADERS)
     response.set_cookie(
         SESSION_COOKIE,
-        access.sign_in(session),
+        access.sign_in(session, visitor),
         max_age=int(access.SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="strict",
@@ -81,27 +95,27 @@ def sign_in(
 
 
 @router.post("/logout")
-def sign_out(session: SessionDep, dale_session: SessionCookie = None) -> Response:
+def sign_out(session: SessionDep, visitor: VisitorDep, dale_session: SessionCookie = None) -> Response:
     """End the session."""
-    if dale_session:
+    if visitor is not None and dale_session:
         access.sign_out(session, dale_session)
+        audit.add(session, visitor, audit.Action.SESSION_END, visitor.key_id, visitor.project_id)
     response = RedirectResponse("/login", status_code=303, headers=HEADERS)
     response.delete_cookie(SESSION_COOKIE)
     return response
 
 
 @router.get("/")
-def show_home(
-    request: Request, context: ContextDep, session: SessionDep, dale_session: SessionCookie = None
-) -> Response:
+def show_home(request: Request, session: SessionDep, visitor: VisitorDep) -> Response:
     """Datasets and jobs, newest first."""
-    if not signed_in(context, dale_session):
+    if visitor is None:
         return to_sign_in(request)
-    found = datasets.page(session, 50, None)
+    found = datasets.page(session, visitor.project_id, 50, None)
     newest = datasets.newest_versions(session, [dataset.id for dataset in found])
+    listed = jobs.page_of_jobs(session, seen=visitor.project_id, state=None, after=None, limit=100)
     values = {
         "datasets": [(dataset, newest[dataset.id]) for dataset in found if dataset.id in newest],
-        "jobs": [resource(job) for job in jobs.page_of_jobs(session, state=None, after=None, limit=100)],
+        "jobs": [resource(job) for job in listed],
         "names": {dataset.id: dataset.name for dataset in found},
     }
     return page(request, "home.html", values)
@@ -111,18 +125,17 @@ def show_home(
 def show_job(
     request: Request,
     job_id: str,
-    context: ContextDep,
     session: SessionDep,
-    dale_session: SessionCookie = None,
+    visitor: VisitorDep,
     order_by: Annotated[str, Query(alias="sort")] = "score",
     contains: Annotated[str, Query(alias="name", max_length=255)] = "",
     number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
 ) -> Response:
     """A job live, and below it the samples whose labels it doubts most."""
-    if not signed_in(context, dale_session):
+    if visitor is None:
         return to_sign_in(request)
     job = jobs.get_job(session, job_id)
-    if job is None:
+    if job is None or not visitor.sees(job.project_id):
         return missing(request, f"There is no job {job_id}.")
     order_by = order_by if order_by in jobs.ORDERS else "score"
     filters = jobs.sample_filters(name_contains=contains or None)
@@ -132,7 +145,7 @@ def show_job(
     )[(number - 1) * PER_PAGE :]
     values = {
         "job": resource(job),
-        "dataset": datasets.get(session, job.dataset_id),
+        "dataset": datasets.get(session, job.dataset_id, visitor.project_id),
         "epochs": [row.metrics for row in jobs.epochs(session, job.id, after=-1, limit=2000)],
         "cards": [(row, histories(session, job, row)) for row in rows],
         "total": total,
@@ -150,15 +163,14 @@ def show_sample(
     request: Request,
     job_id: str,
     sample: str,
-    context: ContextDep,
     session: SessionDep,
-    dale_session: SessionCookie = None,
+    visitor: VisitorDep,
 ) -> Response:
     """One sample, large, with the history of its confidence."""
-    if not signed_in(context, dale_session):
+    if visitor is None:
         return to_sign_in(request)
     job = jobs.get_job(session, job_id)
-    row = jobs.find_sample(session, job_id, sample) if job else None
+    row = jobs.find_sample(session, job_id, sample) if job and visitor.sees(job.project_id) else None
     if job is None or row is None:
         return missing(request, f"Job {job_id} has no sample {sample}.")
     values = {

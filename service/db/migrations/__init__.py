@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 # Two services that start at once must not both migrate; any constant works as the name of PostgreSQL's lock.
 _LOCK = 0x44414C45
@@ -27,8 +28,27 @@ def _run(engine: Engine, action: Callable[[Config, str], None], revision: str) -
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     writer = engine.execution_options(dale_writes=True)
-    with writer.begin() as connection:
+    with writer.connect() as connection, _unchecked(connection), connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         action(config, revision)
+        if engine.dialect.name == "sqlite" and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
+            raise RuntimeError(f"the migration to {revision} would leave rows that refer to nothing: {broken[:5]}")
+
+
+@contextmanager
+def _unchecked(connection: Connection) -> Iterator[None]:
+    """Let SQLite replace tables that others refer to, which is how it changes them; all is checked before the commit.
+
+    The switch does nothing within a transaction, so it is thrown before one begins.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    plain = connection.connection
+    plain.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        plain.execute("PRAGMA foreign_keys = ON")

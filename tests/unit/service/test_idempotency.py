@@ -10,7 +10,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from service.api.dependencies import Context
+from service.db import access
 from service.db.tables import IdempotencyKey, now
+
+API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 
 
 @pytest.fixture
@@ -87,7 +90,17 @@ def test_while_the_first_is_answered_the_second_is_told_to_wait(
 
 def test_a_claim_of_a_dead_process_is_taken_over(client: TestClient, context: Context, body: dict[str, object]) -> None:
     with context.sessions.begin() as session:
-        session.add(IdempotencyKey(key="k-1", request_sha256="0" * 64, status=0, created_at=now() - timedelta(hours=3)))
+        owner = access.find_key(session, API_KEY)
+        assert owner is not None
+        session.add(
+            IdempotencyKey(
+                owner=owner.key_id,
+                key="k-1",
+                request_sha256="0" * 64,
+                status=0,
+                created_at=now() - timedelta(hours=3),
+            )
+        )
     assert post(client, body).status_code == 202
 
 

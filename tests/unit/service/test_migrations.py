@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import Engine, MetaData, insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from service.db import migrations
+from service.db import access, audit, migrations
 from service.db.session import open_database
-from service.db.tables import Base
+from service.db.tables import DEFAULT_PROJECT, Base, Dataset, IdempotencyKey
+from service.roles import SERVICE, Role
 
 
 def test_migrated_schema_is_the_one_of_the_tables(both_databases: str) -> None:
@@ -55,4 +58,152 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert inspect(database.engine).get_table_names() == []
     migrations.upgrade(database.engine)
+    database.close()
+
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+# One row of each table at 0001 that 0002 changes or that refers to one which it changes.
+FIRST_ROWS: dict[str, list[dict[str, object]]] = {
+    "api_keys": [
+        {"id": "first", "sha256": "1" * 64, "name": "made at the first start", "created_at": AT},
+        {"id": "environment", "sha256": "2" * 64, "name": "DALE_API_KEY", "created_at": AT},
+        {"id": "session-1", "sha256": "3" * 64, "name": "browser session", "created_at": AT, "expires_at": AT},
+    ],
+    "datasets": [{"id": "ds-1", "name": "lesions", "created_at": AT}],
+    "dataset_versions": [
+        {
+            "dataset_id": "ds-1",
+            "number": 1,
+            "sample_count": 1,
+            "mask_values": [0, 255],
+            "warnings": [],
+            "created_at": AT,
+        }
+    ],
+    "jobs": [
+        {
+            "id": "job-1",
+            "name": "first",
+            "state": "SUCCEEDED",
+            "waiting_for": "",
+            "spec": {"dataset_id": "ds-1"},
+            "dataset_id": "ds-1",
+            "dataset_version": 1,
+            "attempt": 1,
+            "epochs_done": 2,
+            "metrics": {"loss": 0.5},
+            "created_at": AT,
+        }
+    ],
+    "events": [{"job_id": "job-1", "kind": "state", "data": {"state": "QUEUED"}, "created_at": AT}],
+    "idempotency_keys": [
+        {"key": "k-1", "request_sha256": "0" * 64, "status": 202, "body": {"id": "job-1"}, "created_at": AT}
+    ],
+}
+
+
+def rows_of(engine: Engine) -> dict[str, list[dict[str, object]]]:
+    metadata = MetaData()
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            name: sorted((dict(row._mapping) for row in connection.execute(select(metadata.tables[name]))), key=str)
+            for name in FIRST_ROWS
+        }
+
+
+def without_new_columns(rows: dict[str, list[dict[str, object]]]) -> dict[str, list[dict[str, object]]]:
+    new = {"project_id", "owner", "role", "created_by", "revoked_at", "last_used_at"}
+    return {
+        name: [{column: value for column, value in row.items() if column not in new} for row in table]
+        for name, table in rows.items()
+    }
+
+
+def test_rows_survive_the_way_to_projects_and_back(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0001")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    with database.write.begin() as session:
+        for name, rows in FIRST_ROWS.items():
+            session.execute(insert(metadata.tables[name]), rows)
+    before = rows_of(database.engine)
+    before["api_keys"] = [row for row in before["api_keys"] if row["id"] != "session-1"]  # signs in anew
+
+    migrations.upgrade(database.engine)
+    after = rows_of(database.engine)
+    assert without_new_columns(after) == before
+    assert [row["project_id"] for name in ("datasets", "jobs") for row in after[name]] == [DEFAULT_PROJECT] * 2
+    assert {(row["id"], row["created_by"]) for row in after["api_keys"]} == {
+        ("first", "service"),
+        ("environment", "environment"),
+    }
+    assert {(row["role"], row["project_id"]) for row in after["api_keys"]} == {("admin", None)}
+    assert [row["owner"] for row in after["idempotency_keys"]] == ["environment"]
+    with database.write.begin() as session:  # no later row lands in a project, or gets a role, unasked
+        for statement in (
+            "INSERT INTO datasets (id, name, created_at) VALUES ('ds-2', 'x', CURRENT_TIMESTAMP)",
+            "INSERT INTO api_keys (id, sha256, name, created_at, created_by) "
+            "VALUES ('x', 'x', 'x', CURRENT_TIMESTAMP, 'x')",
+        ):
+            with pytest.raises(IntegrityError), session.begin_nested():
+                session.execute(text(statement))
+    with database.write.begin() as session:
+        access.add_key(session, "p", name="p", role=Role.READ, project_id=DEFAULT_PROJECT, created_by="first")
+        session.add(IdempotencyKey(owner="other", key="k-2", request_sha256="0" * 64, status=0))
+
+    migrations.downgrade(database.engine, "0001")
+    back = rows_of(database.engine)
+    assert [row["id"] for row in back["api_keys"]] == ["environment", "first"]  # every key opens everything again
+    assert [row["key"] for row in back["idempotency_keys"]] == ["k-1", "k-2"]
+    back["idempotency_keys"] = back["idempotency_keys"][:1]
+    assert back == before
+    migrations.upgrade(database.engine)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET details = '{}'",
+        "DELETE FROM audit",
+        "INSERT OR REPLACE INTO audit (id, at, key_id, key_name, action, target, details) "
+        "SELECT id, at, key_id, 'somebody else', action, target, details FROM audit",
+        "TRUNCATE audit",
+    ],
+)
+def test_the_database_itself_keeps_the_audit_trail(both_databases: str, statement: str) -> None:
+    database = open_database(both_databases)
+    kind = database.engine.dialect.name
+    if ("TRUNCATE" in statement and kind == "sqlite") or ("REPLACE" in statement and kind == "postgresql"):
+        pytest.skip(f"{kind} does not know this statement")
+    migrations.upgrade(database.engine)
+    with database.write.begin() as session:
+        audit.add(session, SERVICE, audit.Action.KEY_CREATE, "key-1", None, name="first")
+    with pytest.raises(DBAPIError, match="append-only"), database.write.begin() as session:
+        session.execute(text(statement))
+    with database.read() as session:
+        assert [entry.key_name for entry in audit.oldest(session, None, audit.Filter(), 0, 9)] == ["dale serve"]
+    database.close()
+
+
+def test_a_migration_that_would_leave_rows_alone_in_the_world_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'dale.db'}")
+    migrations.upgrade(database.engine)
+    with database.write.begin() as session:
+        session.add(Dataset(id="ds-1", project_id=DEFAULT_PROJECT, name="lesions"))
+
+    def lose(config: object, revision: str) -> None:
+        config.attributes["connection"].execute(text("DELETE FROM projects"))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(migrations.command, "upgrade", lose)
+    with pytest.raises(RuntimeError, match="refer to nothing"):
+        migrations.upgrade(database.engine)
+    with database.write.begin() as session:
+        assert session.get(Dataset, "ds-1") is not None
+        with pytest.raises(IntegrityError), session.begin_nested():  # and references are checked again
+            session.execute(text("DELETE FROM projects"))
     database.close()

@@ -1,0 +1,46 @@
+"""Every query about projects."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from service.db.tables import Project
+from service.errors import Conflict, FieldError, NotFound
+
+
+def add(session: Session, name: str) -> Project:
+    """Make a project; raises `Conflict` where the name is taken.
+
+    Two requests at once may both find it free: then the second fails on the unique column, at the same place.
+    """
+    if session.scalar(select(Project.id).where(Project.name == name)) is not None:
+        reason = f"there is a project {name!r} already"
+        fault = FieldError(field="name", reason=reason, hint="choose another; GET /v1/projects lists them")
+        raise Conflict(f"{reason[0].upper()}{reason[1:]}.", [fault])
+    project = Project(id=f"prj-{secrets.token_hex(8)}", name=name)
+    session.add(project)
+    session.flush()
+    return project
+
+
+def get(session: Session, project_id: str, seen: str | None) -> Project:
+    """One project, if it is the one that is `seen` (None: all are); raises `NotFound`."""
+    found = session.get(Project, project_id) if seen in {None, project_id} else None
+    if found is None:
+        raise NotFound(f"There is no project {project_id!r}; GET /v1/projects lists those there are.")
+    return found
+
+
+def page(session: Session, seen: str | None, size: int, after: tuple[datetime, str] | None) -> Sequence[Project]:
+    """Projects, newest first, from behind `after` (creation time and id) on; only the one that is `seen`, if any."""
+    query = select(Project).order_by(Project.created_at.desc(), Project.id.desc()).limit(size)
+    if seen is not None:
+        query = query.where(Project.id == seen)
+    if after:
+        query = query.where(tuple_(Project.created_at, Project.id) < after)
+    return session.scalars(query).all()
