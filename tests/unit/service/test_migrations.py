@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select, text
 
 from service.db import migrations
 from service.db.session import open_database
-from service.db.tables import Base
+from service.db.tables import Base, DatasetVersion, Sample
 
 
 def test_migrated_schema_is_the_one_of_the_tables(both_databases: str) -> None:
@@ -54,5 +55,32 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         migrations.upgrade(database.engine)
     monkeypatch.undo()
     assert inspect(database.engine).get_table_names() == []
+    migrations.upgrade(database.engine)
+    database.close()
+
+
+def test_datasets_from_before_volumes_are_folders_of_images(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0001")
+    with database.engine.execution_options(dale_writes=True).begin() as connection:
+        at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+        connection.execute(text("INSERT INTO datasets VALUES ('ds-1', 'lesions', :at)"), {"at": at})
+        connection.execute(
+            text(
+                "INSERT INTO dataset_versions (dataset_id, number, sample_count, mask_values, warnings, created_at)"
+                " VALUES ('ds-1', 1, 1, '[0, 255]', '[]', :at)"
+            ),
+            {"at": at},
+        )
+        connection.execute(text("INSERT INTO samples VALUES ('ds-1', 1, 0, 'case', 'a', 'b', 8, 9, 0.5)"))
+    migrations.upgrade(database.engine)
+    with database.read() as session:
+        (version,) = session.scalars(select(DatasetVersion))
+        assert (version.layout, version.spatial_dims) == ("folders", 2)
+        (sample,) = session.scalars(select(Sample))
+        assert (sample.width, sample.height, sample.depth, sample.spacing) == (8, 9, None, None)
+    migrations.downgrade(database.engine, "0001")
+    with database.engine.connect() as connection:
+        assert list(connection.execute(text("SELECT * FROM samples"))) == [("ds-1", 1, 0, "case", "a", "b", 8, 9, 0.5)]
     migrations.upgrade(database.engine)
     database.close()
