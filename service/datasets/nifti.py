@@ -1,6 +1,7 @@
 """NIfTI files, opened without trusting them: unpacked up to a limit before anything looks inside.
 
 What is accepted here is what `workers.nifti` accepts: three axes, numbers, and an affine that says where voxels lie.
+nibabel, which loads SciPy, is imported when the first volume comes: most of what imports this never sees one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.fileholders import FileHolder
 from numpy.typing import NDArray
 
 from service.datasets.archive import CHUNK, MemberFault
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 GZIP = b"\x1f\x8b"
 MEDIA_TYPES = {True: "application/gzip", False: "application/octet-stream"}  # by whether it is packed; none is its own
@@ -56,6 +58,9 @@ def open_volume(path: Path, max_voxels: int) -> nib.Nifti1Image:
     Raises:
         MemberFault: it is no NIfTI file of three axes, or has more voxels than `max_voxels`.
     """
+    import nibabel as nib
+    from nibabel.fileholders import FileHolder
+
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -99,6 +104,27 @@ def spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Millimetres between voxels, along each axis of the file."""
     x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
     return x, y, z
+
+
+def orientation(affine: NDArray[np.float64]) -> list[tuple[int, bool]]:
+    """For each axis of the file: which axis of RAS+ it is, and whether it runs the other way."""
+    from nibabel.orientations import io_orientation
+
+    return [(int(axis), bool(direction < 0)) for axis, direction in io_orientation(affine)]
+
+
+def slab(file: nib.Nifti1Image, axis: int, number: int) -> nib.Nifti1Image:
+    """One plane of a volume, in RAS+ order and direction; no other is read.
+
+    Args:
+        file: the volume.
+        axis: of the file, perpendicular to the plane.
+        number: of the plane, as the file counts.
+    """
+    import nibabel as nib
+
+    window = tuple(slice(number, number + 1) if place == axis else slice(None) for place in range(3))
+    return nib.as_closest_canonical(file.slicer[window])
 
 
 def described(shape: tuple[int, ...]) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
 from service.datasets.checked import CheckedSample
 from service.datasets.limits import ImportLimits
-from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, planes, spacing, unpack
+from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
 from service.errors import FieldError, Invalid
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 SAME_PLACE = 1e-2  # mm, and mm a voxel: so far may the affines of an image and its label differ, as workers allow it
 MAX_VALUE = 65_535  # of a label
@@ -131,7 +134,7 @@ def _mismatch(image: VolumeFacts, label: VolumeFacts) -> tuple[str, str] | None:
             f"has voxels of {_millimetres(mine)}, its image of {_millimetres(theirs)}",
             "resample the label onto its image",
         )
-    codes = ["".join(nib.aff2axcodes(facts.affine)) for facts in (label, image)]
+    codes = _code(label.affine), _code(image.affine)
     if codes[0] != codes[1]:
         return f"is oriented {codes[0]}, its image {codes[1]}", "reorient the label to its image"
     apart = float(np.abs(label.affine - image.affine).max())
@@ -141,6 +144,11 @@ def _mismatch(image: VolumeFacts, label: VolumeFacts) -> tuple[str, str] | None:
             f"up to {SAME_PLACE:g} mm are accepted: copy the affine of the image if the voxels do match",
         )
     return None
+
+
+def _code(affine: NDArray[np.float64]) -> str:
+    """Where the axes of a file run to, such as RAS: to the patient's right, front (anterior) and head (superior)."""
+    return "".join(("RAS", "LPI")[backwards][axis] for axis, backwards in orientation(affine))
 
 
 def _millimetres(distances: tuple[float, float, float]) -> str:

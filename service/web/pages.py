@@ -13,9 +13,12 @@ from fastapi.templating import Jinja2Templates
 
 from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep
 from service.api.jobs import resource
+from service.api.volume_pictures import slice_place
 from service.db import access, datasets, jobs
 from service.db.tables import Job, JobSample
+from service.errors import Invalid, NotFound
 from service.jobs.lifecycle import State
+from service.slices import Axis, Place
 from service.web.charts import points
 
 FOLDER = Path(__file__).parent
@@ -133,6 +136,7 @@ def show_job(
     values = {
         "job": resource(job),
         "dataset": datasets.get(session, job.dataset_id),
+        "version": datasets.version(session, job.dataset_id, job.dataset_version),
         "epochs": [row.metrics for row in jobs.epochs(session, job.id, after=-1, limit=2000)],
         "cards": [(row, histories(session, job, row)) for row in rows],
         "total": total,
@@ -153,8 +157,10 @@ def show_sample(
     context: ContextDep,
     session: SessionDep,
     dale_session: SessionCookie = None,
+    axis: str = Axis.AXIAL,
+    number: Annotated[str, Query(alias="slice")] = "",
 ) -> Response:
-    """One sample, large, with the history of its confidence."""
+    """One sample, large, with the history of its confidence; of a volume the slice that is asked for."""
     if not signed_in(context, dale_session):
         return to_sign_in(request)
     job = jobs.get_job(session, job_id)
@@ -169,8 +175,26 @@ def show_sample(
         "following": neighbour(session, job, row, +1),
         "predicted": job.state == State.SUCCEEDED,
         "total": jobs.count_samples(session, job.id, []),
+        "axes": list(Axis),
+        "at": shown_slice(context, session, job, sample, axis, number),
     }
     return page(request, "sample.html", values)
+
+
+def shown_slice(context: Context, session: SessionDep, job: Job, sample: str, axis: str, number: str) -> Place | None:
+    """The slice of a volume to show: the one that was asked for, if there is such a one; None of an image."""
+    row = datasets.sample(session, job.dataset_id, job.dataset_version, sample)
+    if row.depth is None:
+        return None
+    along = Axis(axis) if axis in list(Axis) else Axis.AXIAL
+    asked = int(number) if number.isdecimal() and len(number) < 10 else None
+    predicted = job.id if job.state == State.SUCCEEDED else None
+    try:
+        return slice_place(context.store, row, along, asked, predicted)
+    except Invalid:
+        return slice_place(context.store, row, along, None, predicted)
+    except NotFound:
+        return None  # the page has its numbers all the same
 
 
 def histories(session: SessionDep, job: Job, row: JobSample) -> dict[str, list[float]]:
