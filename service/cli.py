@@ -7,7 +7,7 @@ Heavy modules are imported inside the commands, so that `dale --help` answers at
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -93,11 +93,16 @@ def login(
 
 @app.command()
 def upload(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="images/ and masks/, paired by name.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="images/ and masks/, or nnU-Net's raw format.")
+    ],
     name: Annotated[str, typer.Option(help="A name for people (default: that of the folder or zip).")] = "",
     mask_threshold: Annotated[
         int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
     ] = None,
+    layout: Annotated[
+        Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
+    ] = "auto",
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -117,7 +122,7 @@ def upload(
                 )
 
             title = name or source.resolve().name.removesuffix(".zip")
-            dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, progress=tell)
+            dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, layout=layout, progress=tell)
     if as_json:
         terminal.say_json(dataset)
         return

@@ -90,10 +90,11 @@ class Client:
         *,
         name: str = "",
         mask_threshold: int | None = None,
+        layout: Literal["auto", "folders", "nnunet"] = "auto",
         progress: Progress | None = None,
     ) -> DatasetResource:
-        """Upload a zip of `images/` and `masks/`; streamed, so its size does not matter to memory."""
-        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold})
+        """Upload a zip of `images/` and `masks/`, or of nnU-Net's raw format; streamed, so memory stays flat."""
+        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
         with CountedFile(archive, progress) as file, reaching(self.url):
             response = self._http.post(
                 "/v1/datasets",

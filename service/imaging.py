@@ -61,6 +61,7 @@ def render(
     prediction: NDArray[np.uint8] | None,
     size: int,
     kind: Format = "webp",
+    aspect: float = 1.0,
 ) -> bytes:
     """Scale the image so that its longer side has `size` pixels, and draw the outlines at that resolution.
 
@@ -70,8 +71,9 @@ def render(
         prediction: as `label`.
         size: longer side of the result; a smaller image is enlarged, so that lines stay thin beside it.
         kind: of the encoded result.
+        aspect: height of a pixel of the image in units of its width.
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[0] * aspect, image.shape[1]
     scale = size / max(height, width)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
     resized = Image.fromarray(image).resize(target, Image.Resampling.LANCZOS)

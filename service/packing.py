@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTS = ("images", "masks")
+NNUNET = ("imagesTr", "labelsTr")
+DESCRIPTION = "dataset.json"  # of nnU-Net's raw format
 
 
 @contextmanager
 def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -> Iterator[Path]:
-    """The zip to upload: `source` itself, or `images/` and `masks/` of a folder packed into a temporary file.
+    """The zip to upload: `source` itself, or a folder's images and masks packed into a temporary file.
 
-    Images are compressed already, so packing stores them as they are.
+    Images are compressed already, so packing stores them as they are. What nnU-Net keeps beside its training data is
+    left out.
 
     Raises:
         ValueError: there is nothing to upload at `source`.
@@ -27,16 +30,19 @@ def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -
         return
     if not source.is_dir():
         raise ValueError(f"{source} does not exist. Give a zip, or a folder with images/ and masks/.")
-    missing = [part for part in PARTS if not (source / part).is_dir()]
+    parts = NNUNET if (source / NNUNET[0]).is_dir() and not (source / PARTS[0]).is_dir() else PARTS
+    missing = [part for part in parts if not (source / part).is_dir()]
     if missing:
         raise ValueError(f"{source} has no folder {' and no folder '.join(missing)}; files are paired by name.")
-    files = [path for part in PARTS for path in sorted((source / part).iterdir()) if path.is_file()]
+    files = [path for part in parts for path in sorted((source / part).iterdir()) if path.is_file()]
+    if parts is NNUNET and (source / DESCRIPTION).is_file():
+        files.append(source / DESCRIPTION)
     with tempfile.TemporaryDirectory(prefix="dale-upload-") as scratch:
         archive = Path(scratch) / f"{source.resolve().name}.zip"
         # Times before 1980, which zip cannot tell, are no reason to refuse a file.
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as pack:
             for done, path in enumerate(files, start=1):
-                pack.write(path, f"{path.parent.name}/{path.name}")
+                pack.write(path, path.relative_to(source))
                 if packed:
                     packed(done, len(files))
         yield archive

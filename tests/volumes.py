@@ -58,3 +58,20 @@ def put_balls(
     pairs = [(nifti(image), nifti(mask, compressed=ordinal % 2 == 0)) for ordinal, (image, mask) in enumerate(arrays)]
     put_volumes(store, pairs, [shape] * count, MASK_VALUES)
     return arrays
+
+
+def nnunet_files(count: int, edge: int = 24, faulty: int = 0, labels: dict[str, int] | None = None) -> dict[str, bytes]:
+    """Bright ellipsoids as a dataset in nnU-Net's raw format: members of a zip. The first `faulty` labels lie."""
+    rng, shape = np.random.default_rng(1), (edge, edge, edge)
+    about = {"channel_names": {"0": "CT"}, "labels": labels or {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
+    members = {"dataset.json": json.dumps({**about, "numTraining": count}).encode()}
+    for number in range(count):
+        axes = rng.uniform(edge / 6, edge / 4, 3)
+        centre = rng.uniform(edge / 3, edge - edge / 3, 3)
+        squares = [((a - c) / r) ** 2 for a, c, r in zip(np.ogrid[:edge, :edge, :edge], centre, axes, strict=True)]
+        inside: np.ndarray = sum(squares) < 1
+        label = np.roll(inside, edge // 2, axis=(0, 2)) if number < faulty else inside
+        image = (90 + 80 * inside + rng.normal(0, 20, shape)).astype(np.float32)
+        members[f"imagesTr/case_{number:03}_0000.nii.gz"] = nifti(image)
+        members[f"labelsTr/case_{number:03}.nii.gz"] = nifti(label.astype(np.uint8))
+    return members

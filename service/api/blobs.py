@@ -13,7 +13,15 @@ from service.errors import NotFound
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore
 
-SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
+SIGNATURES = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"\x1f\x8b": "application/gzip",  # .nii.gz
+}
+OTHER = "application/octet-stream"  # .nii has no media type of its own
+MEDIA_TYPES = (*dict.fromkeys(SIGNATURES.values()), OTHER)
 KEPT = "private, max-age=86400"
 
 
@@ -33,8 +41,8 @@ def blob_response(request: Request, store: ObjectStore, dataset_id: str, sha256:
 
 
 def media_type(head: bytes) -> str:
-    """The kind of an image by its first bytes; stores need not remember content types."""
-    return next((kind for mark, kind in SIGNATURES.items() if head.startswith(mark)), "application/octet-stream")
+    """The kind of an image or volume by its first bytes; stores need not remember content types."""
+    return next((kind for mark, kind in SIGNATURES.items() if head.startswith(mark)), OTHER)
 
 
 def _all(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

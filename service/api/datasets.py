@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.datastructures import UploadFile
 
 from service import logging
-from service.api.blobs import blob_response
+from service.api.blobs import MEDIA_TYPES, blob_response
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import field_errors, problems
 from service.datasets.importing import Import
+from service.datasets.pairs import LayoutKind
 from service.db import audit, datasets, projects, tables
 from service.errors import FieldError, Invalid
 
@@ -37,6 +38,8 @@ class VersionResource(BaseModel):
     dataset_id: str
     number: int
     sample_count: int
+    layout: LayoutKind = Field(description="how the upload was laid out")
+    spatial_dims: int = Field(description="2: images; 3: volumes, which are trained by patches")
     mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
     warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
     created_at: datetime
@@ -74,6 +77,8 @@ class DatasetSample(BaseModel):
     ordinal: int
     width: int
     height: int
+    depth: int | None = Field(description="of a volume: voxels along the third axis of its file")
+    spacing: list[float] | None = Field(description="of a volume: mm between voxels, along each axis of its file")
     foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
     image_sha256: str
     mask_sha256: str
@@ -99,6 +104,10 @@ class UploadFields(BaseModel):
         ge=1,
         le=255,
         description="mask pixels from this value on become foreground, all others background",
+    )
+    layout: Literal["auto", "folders", "nnunet"] = Field(
+        default="auto",
+        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
     )
 
     @field_validator("name")
@@ -183,7 +192,8 @@ BODY = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "zip with images/ and masks/ (PNG, JPEG or TIFF, the same name in both)",
+                            "description": "zip with images/ and masks/ (PNG, JPEG or TIFF, or NIfTI; the same name in "
+                            "both), or with nnU-Net's imagesTr/, labelsTr/ and dataset.json",
                         },
                         **UploadFields.model_json_schema()["properties"],
                     },
@@ -210,7 +220,8 @@ def post_dataset(
 ) -> JSONResponse:
     """Upload a dataset. Every file is checked first; a refusal lists every bad file and leaves nothing behind."""
     limits = context.settings.import_limits
-    work = Import(context.store, limits, upload.file, upload.fields.mask_threshold)
+    layout = None if upload.fields.layout == "auto" else LayoutKind(upload.fields.layout)
+    work = Import(context.store, limits, upload.file, upload.fields.mask_threshold, layout)
     # A session of our own: what is in the store must be undone even if the commit is what fails.
     with context.sessions() as session:
 
@@ -293,7 +304,10 @@ def list_samples(
 
 
 IMAGE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("image/png", "image/jpeg", "image/tiff")}},
+    200: {
+        "description": "the file; of a volume NIfTI, application/gzip where it is packed",
+        "content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES},
+    },
     304: {"description": "the client's copy is the file"},
     **problems(404, 422, 503),
 }
@@ -312,7 +326,7 @@ def read_image(
 def read_mask(
     dataset: DatasetDep, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
 ) -> Response:
-    """The mask as it is stored: 8-bit greyscale."""
+    """The mask as it is stored: 8-bit greyscale; of a volume the NIfTI file that was uploaded."""
     row = datasets.sample(session, dataset.id, number, sample)
     return blob_response(request, context.store, dataset.id, row.mask_sha256)
 
@@ -335,6 +349,8 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         dataset_id=version.dataset_id,
         number=version.number,
         sample_count=version.sample_count,
+        layout=LayoutKind(version.layout),
+        spatial_dims=version.spatial_dims,
         mask_values=version.mask_values,
         warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         created_at=version.created_at,
@@ -350,6 +366,8 @@ def sample_resource(row: tables.Sample) -> DatasetSample:
         ordinal=row.ordinal,
         width=row.width,
         height=row.height,
+        depth=row.depth,
+        spacing=row.spacing,
         foreground=row.foreground,
         image_sha256=row.image_sha256,
         mask_sha256=row.mask_sha256,

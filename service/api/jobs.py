@@ -162,11 +162,24 @@ def _check(context: Context, caller: Caller, spec: JobSpec) -> None:
             field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
         hint = "GET /v1/datasets lists what there is"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
+    _check_size(spec, version.spatial_dims)
     if reason := _too_large(context, spec):
         field = "gpus_per_worker" if "GPU" in reason else "workers"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
     if context.settings.network_check:
-        networks.check_by_building(spec.network, image_size=spec.image_size, classes=len(version.mask_values))
+        size = spec.image_size if version.spatial_dims == 2 else spec.patch_size
+        classes = len(version.mask_values)
+        networks.check_by_building(spec.network, size=size, classes=classes, spatial_dims=version.spatial_dims)
+
+
+def _check_size(spec: JobSpec, spatial_dims: int) -> None:
+    """Refuse a size that the dataset's kind does not have, unless it is the default, which clients may send along."""
+    what, own, other = "images", "image_size", "patch_size"
+    if spatial_dims == 3:
+        what, own, other = "volumes", "patch_size", "image_size"
+    if getattr(spec, other) != JobSpec.model_fields[other].default:
+        fault = FieldError(field=other, reason=f"the dataset holds {what}", hint=f"leave it out, and set {own}")
+        raise Invalid(f"A dataset of {what} is trained with {own}, not {other}.", [fault])
 
 
 def _too_large(context: Context, spec: JobSpec) -> str:

@@ -17,9 +17,11 @@ from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.ranges import matches
+from service.api.volume_pictures import slice_picture
 from service.db import datasets, tables
-from service.errors import NotFound
+from service.errors import FieldError, Invalid, NotFound
 from service.jobs.lifecycle import State
+from service.slices import Axis
 from workers.contract import keys
 from workers.contract.store import ObjectMissing
 
@@ -60,7 +62,8 @@ def read_image(row: RowDep, context: ContextDep, request: Request) -> Response:
     response_class=Response,
     responses={
         200: {
-            "description": "the picture; header `Dale-Prediction` says `shown`, `off`, `not-yet` or `none`",
+            "description": "the picture; header `Dale-Prediction` says `shown`, `off`, `not-yet` or `none`; of a "
+            "volume, `Dale-Slice` and `Dale-Slices` say which slice it is, and how many there are along that axis",
             "content": {kind: {"schema": {"type": "string"}} for kind in ("image/webp", "image/png")},
         },
         304: {"description": "the client's copy is the picture"},
@@ -76,10 +79,21 @@ def read_overlay(
     label: Annotated[bool, Query(description="outline the label: blue, solid")] = True,
     prediction: Annotated[bool, Query(description="outline the prediction: orange, dashed")] = True,
     kind: Annotated[Literal["webp", "png"], Query(alias="format")] = "webp",
+    axis: Annotated[Axis, Query(description="of a volume: what the slice that is shown is called")] = Axis.AXIAL,
+    number: Annotated[
+        int | None, Query(alias="slice", ge=0, description="of a volume; empty: the one with the most label")
+    ] = None,
 ) -> Response:
-    """The image with label and prediction outlined; there is a prediction once the job has succeeded."""
+    """The image with label and prediction outlined; there is a prediction once the job has succeeded.
+
+    Of a volume one slice is shown: by default that with the most of the label or, where it is empty, of the prediction.
+    """
+    if number is not None and row.depth is None:
+        fault = FieldError(field="slice", reason="is of volumes only", hint="leave it out")
+        raise Invalid(f"Sample {row.name!r} is an image, not a volume.", [fault])
     state = _prediction_state(job, prediction)
     what = f"{imaging.VERSION} {job.id} {row.image_sha256} {row.mask_sha256} {size} {label} {state} {kind}"
+    what += f" {axis} {number}" if row.depth is not None else ""
     headers = {
         "ETag": f'"{hashlib.sha256(what.encode()).hexdigest()[:32]}"',
         "Cache-Control": "private, no-cache",  # it changes when the job ends; asking again is cheap
@@ -88,6 +102,15 @@ def read_overlay(
     }
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
+    if row.depth is not None:
+        drawn = slice_picture(context.store, row, axis, number, job.id if state is Prediction.SHOWN else None)
+        headers |= {"Dale-Slice": str(drawn.at.number), "Dale-Slices": str(drawn.at.count)}
+        if state is Prediction.SHOWN and drawn.prediction is None:
+            headers["Dale-Prediction"] = Prediction.NONE
+            del headers["ETag"]
+        outlined = drawn.label if label else None
+        picture = imaging.render(drawn.image, outlined, drawn.prediction, size, kind, drawn.aspect)
+        return Response(picture, headers=headers, media_type=f"image/{kind}")
     try:
         image = imaging.decode_image(_fetched(context.store.read(keys.blob(row.dataset_id, row.image_sha256))))
         mask = None

@@ -19,10 +19,13 @@ from service.errors import FieldError, Invalid
 CHUNK = 1024 * 1024
 ENTRY = b"PK\x01\x02"  # begins every entry of a zip's directory
 LARGEST_SINGLE_READ = 1 << 20  # zipfile reads more at once only when it loads the directory
-NESTED = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|zst|7z|rar|jar|lzma)$", re.IGNORECASE)
+NESTED = re.compile(r"(\.(zip|tar|tgz|bz2|xz|zst|7z|rar|jar|lzma)|(?<!\.nii)\.gz)$", re.IGNORECASE)
 JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|\._|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-LAYOUT_HINT = "the zip must hold a folder images/ and a folder masks/ with files of the same names"
+LAYOUT_HINT = (
+    "the zip must hold a folder images/ and a folder masks/ with files of the same names, "
+    "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json"
+)
 
 
 class MemberFault(Exception):

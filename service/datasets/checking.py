@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from service.datasets.archive import Archive, MemberFault
-from service.datasets.layout import Pair, read_layout
+from service.datasets.checked import CheckedDataset, CheckedSample
+from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
+from service.datasets.pairs import LayoutKind, Media, Pair
 from service.datasets.pixels import inspect_image, inspect_mask
+from service.datasets.volumes import VolumeCheck
 from service.errors import FieldError, Invalid
 
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
-
-
-@dataclass(frozen=True)
-class CheckedSample:
-    """A sample that has passed, with what storing it needs."""
-
-    pair: Pair
-    image_sha256: str
-    mask_sha256: str
-    media_type: str
-    width: int
-    height: int
-    foreground: float
-    mask_values: tuple[int, ...]
-    mask_media_type: str
-    mask_encoded: bool
-    mask_lossy: bool
-
-
-@dataclass(frozen=True)
-class CheckedDataset:
-    """An upload without faults."""
-
-    samples: list[CheckedSample]
-    mask_values: list[int]  # position = class index, entry = pixel value
-    warnings: list[FieldError]
+GREY = "pass mask_threshold (for example 128) to turn grey values into 0 and 255"
 
 
 def check(
@@ -49,26 +26,45 @@ def check(
     threshold: int | None,
     scratch: Path,
     progress: Progress = lambda done, total: None,
+    asked: LayoutKind | None = None,
 ) -> CheckedDataset:
     """Check every file; one pair at a time is unpacked to `scratch`, so memory does not grow with the upload.
+
+    Args:
+        archive: the upload.
+        limits: what is accepted.
+        threshold: mask pixels from this value on become foreground; None takes values as they are.
+        scratch: a folder for what is unpacked.
+        progress: is told after every pair.
+        asked: the layout to read the upload by; None recognises it.
 
     Raises:
         Invalid: lists every file that cannot be used, with the reason and what to do.
     """
-    layout = read_layout(archive)
+    layout = read_layout(archive, limits, scratch, asked)
     faults, warnings = list(layout.faults), list(layout.warnings)
+    if threshold is not None and (layout.media is Media.VOLUME or layout.classes):
+        reason = "is for masks of images without declared classes"
+        faults.append(FieldError(field="mask_threshold", reason=reason, hint="leave it out"))
+        threshold = None
+    volumes = VolumeCheck(archive, limits, scratch)
     samples: list[CheckedSample] = []
     for done, pair in enumerate(layout.pairs):
         progress(done, len(layout.pairs))
-        sample = _check_pair(archive, pair, limits, threshold, scratch, faults, warnings)
+        if layout.media is Media.VOLUME:
+            sample = volumes.check(pair, faults, warnings)
+        else:
+            sample = _check_pair(archive, pair, limits, threshold, scratch, faults, warnings)
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
-    values, value_faults = class_values(
-        {sample.pair.mask.path: sample.mask_values for sample in samples},
-        {sample.pair.mask.path for sample in samples if sample.mask_lossy},
-        limits.max_classes,
-    )
+    found = {sample.pair.mask.path: sample.mask_values for sample in samples}
+    if layout.classes:
+        values, value_faults = declared_values(found, layout.classes, warnings)
+    else:
+        lossy = {sample.pair.mask.path for sample in samples if sample.mask_lossy}
+        remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
+        values, value_faults = class_values(found, lossy, limits.max_classes, remedy)
     faults += value_faults
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no file in images/", hint="add images and their masks"))
@@ -77,7 +73,7 @@ def check(
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(samples, values, warnings + _repeated(samples))
+    return CheckedDataset(layout.kind, layout.media, samples, values, warnings + _repeated(samples))
 
 
 def _check_pair(
@@ -127,7 +123,7 @@ def _check_pair(
 
 
 def class_values(
-    masks: dict[str, tuple[int, ...]], lossy: set[str], max_classes: int
+    masks: dict[str, tuple[int, ...]], lossy: set[str], max_classes: int, remedy: str = GREY
 ) -> tuple[list[int], list[FieldError]]:
     """Which pixel value stands for which class, over the whole dataset.
 
@@ -138,6 +134,7 @@ def class_values(
         masks: the values found in each mask, by file.
         lossy: masks from a format that blurs values.
         max_classes: the largest K.
+        remedy: what to do about a mask of many values.
     """
     if not masks:
         return [], []
@@ -154,7 +151,7 @@ def class_values(
         if set(values) <= usual or (usual == {0} and path not in lossy and _sound({0, *values}, max_classes)):
             continue
         hint = (
-            "pass mask_threshold (for example 128) to turn grey values into 0 and 255"
+            remedy
             if len(values) > 2
             else (f"most masks use {_listed(usual)}" if len(usual) > 1 else "use 0 and one other value, or 0, 1, 2, …")
         )
@@ -162,10 +159,36 @@ def class_values(
     overall = FieldError(
         field="file",
         reason=f"the masks together have the values {_listed(seen)}",
-        hint="use 0 and one other value in all masks, or the class numbers 0, 1, 2, … without a gap; "
-        "for grey values pass mask_threshold",
+        hint=f"use 0 and one other value in all masks, or the class numbers 0, 1, 2, … without a gap; or {remedy}",
     )
     return [], [overall, *faults]
+
+
+def declared_values(
+    masks: dict[str, tuple[int, ...]], classes: Mapping[int, str], warnings: list[FieldError]
+) -> tuple[list[int], list[FieldError]]:
+    """The declared values in order, and each mask that has others; a class that no mask has is a warning.
+
+    Args:
+        masks: the values found in each mask, by file.
+        classes: names by value.
+        warnings: where warnings go.
+    """
+    declared = f"dataset.json declares {_listed(classes)}"
+    faults = [
+        FieldError(file=path, reason=f"has the values {_listed(set(values) - classes.keys())}", hint=declared)
+        for path, values in sorted(masks.items())
+        if not set(values) <= classes.keys()
+    ]
+    seen = set().union(*masks.values())
+    if masks and seen == {0}:
+        faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
+    warnings += [
+        FieldError(file="dataset.json", reason=f"declares class {name!r} ({value}), which no label has")
+        for value, name in classes.items()
+        if value not in seen
+    ]
+    return sorted(classes), faults
 
 
 def sha256(path: Path) -> str:

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from service import logging
 from service.datasets.archive import Archive
-from service.datasets.checking import CheckedDataset, CheckedSample, Progress, check, sha256
+from service.datasets.checked import CheckedDataset, CheckedSample
+from service.datasets.checking import Progress, check, sha256
 from service.datasets.limits import ImportLimits
+from service.datasets.pairs import LayoutKind, Media
 from service.datasets.pixels import inspect_mask
 from service.db import datasets
 from service.db.tables import Dataset
@@ -32,9 +34,16 @@ class Import:
     step fails after `store` began, the commit included; the dataset's id is new, so nothing else can be under it.
     """
 
-    def __init__(self, store: ObjectStore, limits: ImportLimits, file: IO[bytes], threshold: int | None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        limits: ImportLimits,
+        file: IO[bytes],
+        threshold: int | None,
+        layout: LayoutKind | None = None,
+    ) -> None:
         self.dataset_id = f"ds-{secrets.token_hex(8)}"
-        self._store, self._limits, self._threshold = store, limits, threshold
+        self._store, self._limits, self._threshold, self._layout = store, limits, threshold, layout
         self._file = file
         self._written: list[str] = []
         self._archive: Archive | None = None
@@ -44,7 +53,7 @@ class Import:
         """Check every file; raises `Invalid` with all faults."""
         self._archive = Archive(self._file, self._limits)
         with tempfile.TemporaryDirectory(prefix="dale-check-") as scratch:
-            self._checked = check(self._archive, self._limits, self._threshold, Path(scratch), progress)
+            self._checked = check(self._archive, self._limits, self._threshold, Path(scratch), progress, self._layout)
         return self._checked
 
     def store(self) -> None:
@@ -65,6 +74,8 @@ class Import:
             Dataset(id=self.dataset_id, project_id=project_id, name=name),
             mask_values=list(checked.mask_values),
             warnings=[warning.model_dump(exclude_none=True) for warning in checked.warnings],
+            layout=checked.layout,
+            spatial_dims=checked.media.spatial_dims,
             samples=[
                 {
                     "ordinal": ordinal,
@@ -73,6 +84,8 @@ class Import:
                     "mask_sha256": sample.mask_sha256,
                     "width": sample.width,
                     "height": sample.height,
+                    "depth": sample.depth,
+                    "spacing": sample.spacing,
                     "foreground": sample.foreground,
                 }
                 for ordinal, sample in enumerate(checked.samples)
@@ -123,17 +136,22 @@ class Import:
 
 
 def sample_table(checked: CheckedDataset) -> pa.Table:
-    """The samples as workers read them (`tables.SAMPLES`), in the order of their names."""
+    """The samples as workers read them (`tables.SAMPLES` or `tables.VOLUMES`), in the order of their names."""
     samples = checked.samples
-    return pa.table(
-        {
-            "ordinal": range(len(samples)),
-            "name": [sample.pair.name for sample in samples],
-            "image_sha256": [sample.image_sha256 for sample in samples],
-            "mask_sha256": [sample.mask_sha256 for sample in samples],
-            "width": [sample.width for sample in samples],
-            "height": [sample.height for sample in samples],
-            "foreground": [sample.foreground for sample in samples],
-        },
-        schema=tables.SAMPLES.with_metadata({tables.MASK_VALUES: json.dumps(checked.mask_values)}),
-    )
+    columns = {
+        "ordinal": range(len(samples)),
+        "name": [sample.pair.name for sample in samples],
+        "image_sha256": [sample.image_sha256 for sample in samples],
+        "mask_sha256": [sample.mask_sha256 for sample in samples],
+        "width": [sample.width for sample in samples],
+        "height": [sample.height for sample in samples],
+        "foreground": [sample.foreground for sample in samples],
+    }
+    schema = tables.SAMPLES
+    if checked.media is Media.VOLUME:
+        schema = tables.VOLUMES
+        columns["depth"] = [sample.depth for sample in samples]
+        spacings = zip(*(sample.spacing for sample in samples if sample.spacing), strict=True)
+        columns |= dict(zip(("spacing_x", "spacing_y", "spacing_z"), spacings, strict=True))
+    metadata = {**(schema.metadata or {}), tables.MASK_VALUES: json.dumps(checked.mask_values)}
+    return pa.table(columns, schema=schema.with_metadata(metadata))

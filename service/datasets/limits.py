@@ -20,4 +20,6 @@ class ImportLimits(BaseModel):
         default=64 * MIB, ge=0, description="the ratio is not looked at up to this unpacked size"
     )
     max_pixels: int = Field(default=64_000_000, ge=1, description="width times height of one image")
+    max_voxels: int = Field(default=512 * MIB, ge=1, description="width times height times depth of one volume")
+    max_volume_bytes: int = Field(default=2048 * MIB, ge=1, description="one .nii.gz, unpacked once more")
     max_classes: int = Field(default=64, ge=2, le=256, description="classes that masks may name")

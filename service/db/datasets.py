@@ -25,6 +25,8 @@ def add(
     mask_values: list[int],
     warnings: list[dict[str, str]],
     samples: Sequence[Mapping[str, Any]],
+    layout: str = "folders",
+    spatial_dims: int = 2,
 ) -> Dataset:
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
@@ -36,6 +38,8 @@ def add(
             sample_count=len(samples),
             mask_values=mask_values,
             warnings=warnings,
+            layout=layout,
+            spatial_dims=spatial_dims,
         )
     )
     session.flush()

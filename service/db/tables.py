@@ -146,6 +146,8 @@ class DatasetVersion(Base):
     sample_count: Mapped[int]
     mask_values: Mapped[list[Any]]
     warnings: Mapped[list[Any]]
+    layout: Mapped[str] = mapped_column(String(16), default="folders")
+    spatial_dims: Mapped[int] = mapped_column(default=2)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -165,6 +167,8 @@ class Sample(Base):
     mask_sha256: Mapped[str] = mapped_column(String(64))
     width: Mapped[int]
     height: Mapped[int]
+    depth: Mapped[int | None]  # of a volume
+    spacing: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # of a volume: mm along each axis
     foreground: Mapped[float]
 
 

@@ -11,12 +11,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from service.api.dependencies import SESSION_COOKIE, ContextDep, SessionDep, remember_use
+from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
+from service.api.volume_pictures import slice_place
 from service.db import access, audit, datasets, jobs
 from service.db.tables import Job, JobSample
+from service.errors import Invalid, NotFound
 from service.jobs.lifecycle import State
 from service.roles import Caller
+from service.slices import Axis, Place
 from service.web.charts import points
 
 FOLDER = Path(__file__).parent
@@ -146,6 +149,7 @@ def show_job(
     values = {
         "job": resource(job),
         "dataset": datasets.get(session, job.dataset_id, visitor.project_id),
+        "version": datasets.version(session, job.dataset_id, job.dataset_version),
         "epochs": [row.metrics for row in jobs.epochs(session, job.id, after=-1, limit=2000)],
         "cards": [(row, histories(session, job, row)) for row in rows],
         "total": total,
@@ -164,9 +168,12 @@ def show_sample(
     job_id: str,
     sample: str,
     session: SessionDep,
+    context: ContextDep,
     visitor: VisitorDep,
+    axis: str = Axis.AXIAL,
+    number: Annotated[str, Query(alias="slice")] = "",
 ) -> Response:
-    """One sample, large, with the history of its confidence."""
+    """One sample, large, with the history of its confidence; of a volume the slice that is asked for."""
     if visitor is None:
         return to_sign_in(request)
     job = jobs.get_job(session, job_id)
@@ -181,8 +188,26 @@ def show_sample(
         "following": neighbour(session, job, row, +1),
         "predicted": job.state == State.SUCCEEDED,
         "total": jobs.count_samples(session, job, []),
+        "axes": list(Axis),
+        "at": shown_slice(context, session, job, sample, axis, number),
     }
     return page(request, "sample.html", values)
+
+
+def shown_slice(context: Context, session: SessionDep, job: Job, sample: str, axis: str, number: str) -> Place | None:
+    """The slice of a volume to show: the one that was asked for, if there is such a one; None of an image."""
+    row = datasets.sample(session, job.dataset_id, job.dataset_version, sample)
+    if row.depth is None:
+        return None
+    along = Axis(axis) if axis in list(Axis) else Axis.AXIAL
+    asked = int(number) if number.isdecimal() and len(number) < 10 else None
+    predicted = job.id if job.state == State.SUCCEEDED else None
+    try:
+        return slice_place(context.store, row, along, asked, predicted)
+    except Invalid:
+        return slice_place(context.store, row, along, None, predicted)
+    except NotFound:
+        return None  # the page has its numbers all the same
 
 
 def histories(session: SessionDep, job: Job, row: JobSample) -> dict[str, list[float]]:

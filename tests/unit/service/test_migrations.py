@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.db import access, audit, migrations
 from service.db.session import open_database
-from service.db.tables import DEFAULT_PROJECT, Base, Dataset, IdempotencyKey
+from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Sample
 from service.roles import SERVICE, Role
 
 
@@ -131,7 +131,7 @@ def test_rows_survive_the_way_to_projects_and_back(both_databases: str) -> None:
     before = rows_of(database.engine)
     before["api_keys"] = [row for row in before["api_keys"] if row["id"] != "session-1"]  # signs in anew
 
-    migrations.upgrade(database.engine)
+    migrations.upgrade(database.engine, "0002")
     after = rows_of(database.engine)
     assert without_new_columns(after) == before
     assert [row["project_id"] for name in ("datasets", "jobs") for row in after[name]] == [DEFAULT_PROJECT] * 2
@@ -206,4 +206,31 @@ def test_a_migration_that_would_leave_rows_alone_in_the_world_is_undone(
         assert session.get(Dataset, "ds-1") is not None
         with pytest.raises(IntegrityError), session.begin_nested():  # and references are checked again
             session.execute(text("DELETE FROM projects"))
+    database.close()
+
+
+def test_datasets_from_before_volumes_are_folders_of_images(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0001")
+    with database.engine.execution_options(dale_writes=True).begin() as connection:
+        at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+        connection.execute(text("INSERT INTO datasets VALUES ('ds-1', 'lesions', :at)"), {"at": at})
+        connection.execute(
+            text(
+                "INSERT INTO dataset_versions (dataset_id, number, sample_count, mask_values, warnings, created_at)"
+                " VALUES ('ds-1', 1, 1, '[0, 255]', '[]', :at)"
+            ),
+            {"at": at},
+        )
+        connection.execute(text("INSERT INTO samples VALUES ('ds-1', 1, 0, 'case', 'a', 'b', 8, 9, 0.5)"))
+    migrations.upgrade(database.engine)
+    with database.read() as session:
+        (version,) = session.scalars(select(DatasetVersion))
+        assert (version.layout, version.spatial_dims) == ("folders", 2)
+        (sample,) = session.scalars(select(Sample))
+        assert (sample.width, sample.height, sample.depth, sample.spacing) == (8, 9, None, None)
+    migrations.downgrade(database.engine, "0001")
+    with database.engine.connect() as connection:
+        assert list(connection.execute(text("SELECT * FROM samples"))) == [("ds-1", 1, 0, "case", "a", "b", 8, 9, 0.5)]
+    migrations.upgrade(database.engine)
     database.close()

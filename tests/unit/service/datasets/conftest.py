@@ -10,7 +10,8 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service.datasets.archive import Archive
-from service.datasets.checking import CheckedDataset, check
+from service.datasets.checked import CheckedDataset
+from service.datasets.checking import check
 from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid
 

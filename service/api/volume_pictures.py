@@ -1,0 +1,73 @@
+"""A sample of a dataset of volumes as a picture of one slice, from the files in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.datasets.archive import MemberFault
+from service.db.tables import Sample
+from service.errors import NotFound
+from service.slices import Axis, Place, classes, cut, grey, place, stored_volume
+from workers.contract import keys
+from workers.contract.store import ObjectMissing, ObjectStore
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """A slice with its masks, as they are drawn."""
+
+    at: Place
+    image: NDArray[np.uint8]  # (H, W, 3)
+    label: NDArray[np.uint8]  # (H, W)
+    prediction: NDArray[np.uint8] | None  # (H, W)
+    aspect: float  # height of a voxel in units of its width
+
+
+def slice_picture(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> SlicePicture:
+    """Cut the slice `number` out of image, label and, with a job, its prediction, if it is there.
+
+    Raises:
+        NotFound: the files of the sample are gone, or damaged.
+        Invalid: there is no such slice.
+    """
+    with _opening(row) as stack:
+        image = stack.enter_context(stored_volume(store.read(keys.blob(row.dataset_id, row.image_sha256))))
+        masks = list(_masks(stack, store, row, job_id))
+        at = place(axis, number, masks)
+        plane, aspect = cut(image, at)
+        drawn = [classes(cut(mask, at)[0]) for mask in masks]
+        return SlicePicture(at, grey(image, plane), drawn[0], drawn[1] if len(drawn) > 1 else None, aspect)
+
+
+def slice_place(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> Place:
+    """Where the slice is that `slice_picture` would show of the same arguments.
+
+    Raises:
+        NotFound: the files of the sample are gone, or damaged.
+        Invalid: there is no such slice.
+    """
+    with _opening(row) as stack:
+        return place(axis, number, _masks(stack, store, row, job_id))
+
+
+@contextmanager
+def _opening(row: Sample) -> Iterator[ExitStack]:
+    """Where the files of a sample are opened: closes them, and says what is wrong with them."""
+    with ExitStack() as stack:
+        try:
+            yield stack
+        except (ObjectMissing, MemberFault) as error:
+            raise NotFound(f"The files of sample {row.name!r} are gone from the object store, or damaged.") from error
+
+
+def _masks(stack: ExitStack, store: ObjectStore, row: Sample, job_id: str | None) -> Iterator[Any]:
+    """The label, then the prediction if there is one; each is fetched when it is asked for."""
+    yield stack.enter_context(stored_volume(store.read(keys.blob(row.dataset_id, row.mask_sha256))))
+    if job_id is not None and store.exists(key := keys.prediction(job_id, row.ordinal, "nii.gz")):
+        yield stack.enter_context(stored_volume(store.read(key)))

@@ -1,0 +1,141 @@
+"""What every layout is read into: pairs of an image and its mask, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from service.datasets.archive import Member
+from service.errors import FieldError
+
+MAX_NAME = 200
+
+
+class LayoutKind(StrEnum):
+    """How an archive is laid out."""
+
+    FOLDERS = "folders"  # images/ and masks/, files of the same names
+    NNUNET = "nnunet"  # nnU-Net v2 raw: imagesTr/, labelsTr/, dataset.json
+
+
+class Media(StrEnum):
+    """What the files of a dataset are; one dataset holds one kind."""
+
+    IMAGE = "image"
+    VOLUME = "volume"
+
+    @property
+    def spatial_dims(self) -> int:
+        """Number of axes that a network sees."""
+        return 2 if self is Media.IMAGE else 3
+
+
+ENDINGS = {
+    Media.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    Media.VOLUME: (".nii", ".nii.gz"),
+}
+NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz)"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sample as it lies in the archive."""
+
+    name: str
+    image: Member
+    mask: Member
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pairs in the order of their names, and what is wrong with the rest.
+
+    Attributes:
+        kind: how the archive is laid out.
+        media: what its files are.
+        pairs: the samples.
+        faults: files that cannot be used.
+        warnings: what is accepted and still deserves a look.
+        classes: the name of each class by its value in the masks, where the dataset declares them.
+    """
+
+    kind: LayoutKind
+    media: Media
+    pairs: list[Pair]
+    faults: list[FieldError]
+    warnings: list[FieldError]
+    classes: Mapping[int, str] | None = None
+
+
+class Half:
+    """One of the two folders on its way into pairs: the files by sample, and the faults met on the way."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what  # "image", "mask" or "label": what a file of this folder is
+        self.files: dict[str, Member] = {}
+        self.faults: list[FieldError] = []
+
+    def add(self, member: Member, name: str) -> None:
+        """Take a file as the one of the sample `name`, unless it cannot be."""
+        name = unicodedata.normalize("NFC", name)
+        if fault := _name_fault(name):
+            self.refuse(member, *fault)
+        elif name in self.files:
+            self.refuse(member, "has the same name as " + self.files[name].path, "give every sample its own name")
+        else:
+            self.files[name] = member
+
+    def refuse(self, member: Member, reason: str, hint: str) -> None:
+        """Note why a file cannot be used."""
+        self.faults.append(FieldError(file=member.path, reason=reason, hint=hint))
+
+
+def pair_up(images: Half, masks: Half, expected: Mapping[str, str]) -> tuple[list[Pair], list[FieldError]]:
+    """The samples that both folders have, and every fault of the two.
+
+    Args:
+        images: the images.
+        masks: the masks.
+        expected: by `Half.what`, how the file of a sample would be called; `{}` stands for the sample.
+    """
+    faults = images.faults + masks.faults
+    for own, other in ((images, masks), (masks, images)):
+        faults += [
+            FieldError(
+                file=own.files[name].path,
+                reason=f"has no {other.what}",
+                hint=f"add {expected[other.what].format(name)} or leave this file out",
+            )
+            for name in sorted(own.files.keys() - other.files.keys())
+        ]
+    both = sorted(images.files.keys() & masks.files.keys())
+    return [Pair(name, images.files[name], masks.files[name]) for name in both], faults
+
+
+def split_ending(path: PurePosixPath) -> tuple[str, str]:
+    """A file's name without its ending, and the ending in lower case; `.nii.gz` is one ending."""
+    ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    return path.name[: len(path.name) - len(ending)], ending.lower()
+
+
+def tops(paths: Iterable[str], folders: tuple[str, str]) -> list[str]:
+    """Where in the archive both folders lie side by side: at its top (""), or in a folder of it ("name/")."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > 1 and parts[0] in folders:
+            found.setdefault("", set()).add(parts[0])
+        elif len(parts) > 2 and parts[1] in folders:
+            found.setdefault(parts[0] + "/", set()).add(parts[1])
+    return [top for top, seen in found.items() if len(seen) == len(folders)]
+
+
+def _name_fault(name: str) -> tuple[str, str] | None:
+    if name.strip(". ") == "" or name != name.strip():
+        return "has no usable name", "rename it to letters and digits"
+    if len(name) > MAX_NAME:
+        return f"has a name of {len(name)} characters", f"at most {MAX_NAME} are accepted"
+    return None
