@@ -28,8 +28,10 @@ from service.api.dependencies import Context
 from service.db import access, jobs
 from service.db.tables import Dataset, DatasetVersion, Sample
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
 from service.main import create_app, open_context
+from service.metrics import Metrics
 from service.settings import Settings
 from workers.contract import keys
 from workers.contract.request import JobSpec
@@ -99,9 +101,15 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 
 @pytest.fixture
-def context(settings: Settings) -> Iterator[Context]:
+def metrics() -> Metrics:
+    """What that service measures."""
+    return Metrics()
+
+
+@pytest.fixture
+def context(settings: Settings, metrics: Metrics) -> Iterator[Context]:
     """Database (migrated) and store of that service; one key is let in."""
-    context = open_context(settings)
+    context = open_context(settings, metrics)
     with context.sessions.begin() as session:
         access.add_key(session, API_KEY, key_id="tests", name="tests")
     yield context
@@ -109,9 +117,9 @@ def context(settings: Settings) -> Iterator[Context]:
 
 
 @pytest.fixture
-def app(context: Context) -> FastAPI:
+def app(context: Context, metrics: Metrics) -> FastAPI:
     """The application, with production middleware and handlers."""
-    return create_app(context.settings, context)
+    return create_app(context.settings, context, metrics)
 
 
 @pytest.fixture
@@ -222,7 +230,7 @@ def finished_job(context: Context, scripted: ModuleType) -> str:
         scripted.write_epoch(context.store, job_id, 1, epoch, 6)
     with context.database.read() as session:
         view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view) is None
+    assert take_in(context, view, IngestLag(Metrics())) is None
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, job_id)
         assert job is not None

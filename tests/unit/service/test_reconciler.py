@@ -24,9 +24,11 @@ from service.db.tables import Attempt, Confidence, Epoch, Event, Job
 from service.jobs import ingest
 from service.jobs.cluster import Endpoint
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import MAX_ATTEMPTS, State
 from service.jobs.reconciler import Reconciler
 from service.jobs.submission import LOG_TAIL_BYTES, RayJobs
+from service.metrics import Metrics
 from tests.integration.harness import wait_for
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, TrainRequest
@@ -255,7 +257,7 @@ def test_two_reconcilers_take_each_epoch_in_once(
     def work() -> None:
         barrier.wait()
         try:
-            take_in(context, view)
+            take_in(context, view, IngestLag(Metrics()))
         except Exception as error:  # noqa: BLE001 - told to the test
             errors.append(error)
 
@@ -265,7 +267,7 @@ def test_two_reconcilers_take_each_epoch_in_once(
     for thread in threads:
         thread.join()
     assert errors == []
-    take_in(context, view)
+    take_in(context, view, IngestLag(Metrics()))
     with context.database.read() as session:
         assert session.scalars(select(Epoch.epoch).order_by(Epoch.epoch)).all() == list(range(8))
         assert session.scalar(select(func.count()).select_from(Confidence)) == 8 * SAMPLES
@@ -301,14 +303,16 @@ DIE_BEFORE_COMMIT = """
 import os, signal
 from service.db import jobs
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.main import open_context
+from service.metrics import Metrics
 from service.settings import Settings
 
 context = open_context(Settings())
 jobs.add_event = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # the last act of the transaction
 with context.database.read() as session:
     view = view_of(jobs.unfinished(session)[0])
-take_in(context, view)
+take_in(context, view, IngestLag(Metrics()))
 """
 
 
