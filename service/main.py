@@ -53,6 +53,8 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     measured = measured or Metrics()
     context = context or open_context(settings, measured)
     measured.registry.register(Census(context.database))
+    if traces is not None:
+        tracing.trace_statements(context.database, traces)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +69,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         description="Trains lesion segmentation on labels of uneven quality, and tells which of them to look at.",
         lifespan=lifespan,
         responses=problems.problems(422),
+        telemetry=tracing.telemetry(traces),
     )
     app.state.context = context
     problems.install(app)
@@ -77,8 +80,6 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)
     app.mount("/static", pages.static, name="static")
-    if traces is not None:
-        tracing.trace(app, context.database, traces)
     _describe(app)
     return app
 

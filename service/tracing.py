@@ -1,26 +1,26 @@
 """OpenTelemetry traces of requests and their statements, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where to send them.
 
-Without it nothing of OpenTelemetry is imported. What else can be set (headers, sampling, the service's name) has the
-standard's own variables, which its SDK reads itself.
+FastAPI makes the span of a request, and so brings the API of OpenTelemetry, which does nothing by itself. SDK and
+exporter are imported only where traces are asked for. What else can be set (headers, sampling, the service's name) has
+the standard's own variables, which the SDK reads itself.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import structlog
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from service.db.session import Database, Statement
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-UNTRACED = "/healthz$,/readyz$,/metrics$"  # asked every few seconds, by machines
+UNTRACED = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds, by machines
 
 
 class TracingNotInstalledError(ValueError):
@@ -36,7 +36,6 @@ def open_provider() -> TracerProvider | None:
     if not os.environ.get(ENDPOINT):
         return None
     try:
-        import opentelemetry.instrumentation.fastapi  # noqa: F401, PLC0415 - missing is said here, not at the first request
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -46,33 +45,37 @@ def open_provider() -> TracerProvider | None:
             f"{ENDPOINT} asks for traces, but {error.name} is not installed: "
             "pip install 'dale-service[tracing]', or unset the variable."
         ) from error
-    name = os.environ.get("OTEL_SERVICE_NAME", "dale")
+    name = os.environ.get("OTEL_SERVICE_NAME") or "dale"
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
-def trace(app: FastAPI, database: Database, provider: TracerProvider) -> None:
-    """Make a span of every request, with those of its statements beneath, and put the trace's id into its log lines."""
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415
-    from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span  # noqa: PLC0415
+def telemetry(provider: TracerProvider | None) -> TelemetryConfig:
+    """What FastAPI sends: spans of requests to this provider, and nothing of its own accord.
 
-    def bind_trace_id(span: Span, _scope: dict[str, Any]) -> None:
-        if span.get_span_context().is_valid:
-            structlog.contextvars.bind_contextvars(trace_id=f"{span.get_span_context().trace_id:032x}")
+    Its metrics and logs stay off: we have ours, and its logs would carry what callers sent.
+    """
+    return {
+        "tracer_provider": provider,
+        "tracing": provider is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope.get("path") in UNTRACED,
+    }
 
-    FastAPIInstrumentor.instrument_app(
-        app,
-        tracer_provider=provider,
-        server_request_hook=bind_trace_id,
-        excluded_urls=UNTRACED,
-        exclude_spans=["receive", "send"],
-    )
+
+def trace_statements(database: Database, provider: TracerProvider) -> None:
+    """Make a span of every statement beneath the request that it serves.
+
+    Only there: the reconciler asks every second, and each of its statements would be a trace of its own.
+    """
     tracer = provider.get_tracer(__name__)
     system = database.engine.dialect.name
 
-    def add_statement(statement: Statement) -> None:
-        # Only beneath a request: the reconciler asks every second, and each statement would be a trace of its own.
+    def add(statement: Statement) -> None:
         if not get_current_span().is_recording():
             return
         ended = time.time_ns()
@@ -84,7 +87,13 @@ def trace(app: FastAPI, database: Database, provider: TracerProvider) -> None:
             attributes={"db.system.name": system, "db.query.text": statement.text},
         )
         if statement.failed:
-            span.set_status(Status(StatusCode.ERROR))
+            span.set_status(StatusCode.ERROR)
         span.end(ended)
 
-    database.watch(add_statement)
+    database.watch(add)
+
+
+def current_ids() -> dict[str, str]:
+    """The trace's id for the log, where the present request is traced."""
+    trace_id = get_current_span().get_span_context().trace_id
+    return {"trace_id": f"{trace_id:032x}"} if trace_id else {}

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import logging
+from service import logging, tracing
 from service.api.problems import respond, unexpected
 from service.errors import PayloadTooLarge
 from service.metrics import Metrics
@@ -52,7 +52,7 @@ class RequestLog:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id, **tracing.current_ids()):
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from service import tracing
 from service.api import health, metrics, problems
 from service.api.dependencies import Context
 from service.api.middleware import RequestLog
@@ -17,7 +18,7 @@ from service.metrics import Metrics
 
 def create_app(context: Context, measured: Metrics) -> FastAPI:
     """An application that tells how the reconciler is, and does nothing else."""
-    app = FastAPI(title="DALE reconciler", openapi_url=None)
+    app = FastAPI(title="DALE reconciler", openapi_url=None, telemetry=tracing.telemetry(None))
     app.state.context = context
     problems.install(app)
     app.add_middleware(RequestLog)

@@ -385,15 +385,14 @@ def test_a_cluster_that_is_away_leaves_ingestion_behind_and_a_finished_job_does_
     assert scrape()("dale_jobs", state="SUCCEEDED") is not None
 
 
-def test_a_reconciler_by_itself_can_be_scraped(
-    settings: Settings, context: Context, metrics: Metrics, client: TestClient
-) -> None:
+def test_a_reconciler_by_itself_can_be_scraped(settings: Settings, context: Context, client: TestClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings.metrics_listen = f"127.0.0.1:{port}"
-    metrics.last_round.set(1234)
     url, headers = f"http://127.0.0.1:{port}/metrics", {"Authorization": client.headers["Authorization"]}
     before = {thread.name for thread in threading.enumerate()}
+    metrics = Metrics()  # its own, as that process has no jobs to tell of
+    metrics.last_round.set(1234)
     with listening(context, metrics):
         wait_for(lambda: reachable(url), seconds=30)
         assert httpx.get(url).status_code == 401
