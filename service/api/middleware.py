@@ -62,7 +62,7 @@ class RequestLog:
                     raise
                 await unexpected(Request(scope))(scope, receive, send_with_id)
             finally:
-                write = log.debug if scope["path"] in QUIET_PATHS else log.info
+                write = log.debug if scope["path"] in QUIET_PATHS and status < 400 else log.info
                 write(
                     "request",
                     method=scope["method"],
