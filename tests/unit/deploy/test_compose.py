@@ -141,6 +141,16 @@ def test_monitoring_is_opt_in_without_passwords_and_never_leaves_this_machine(co
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
+def test_configs_are_files_that_are_there(compose: dict[str, Any]) -> None:
+    # Compose refuses `content:` and `environment:` where the container is read-only.
+    for name, config in compose["configs"].items():
+        assert config.keys() == {"file"}, name
+        assert (ROOT / config["file"]).is_file(), name
+    policy = json.loads((ROOT / compose["configs"]["objects-policy"]["file"]).read_text())
+    resources = {resource for statement in policy["Statement"] for resource in statement["Resource"]}
+    assert resources == {"arn:aws:s3:::dale", "arn:aws:s3:::dale/*"}
+
+
 def test_volumes_have_names(compose: dict[str, Any]) -> None:
     for name, service in services(compose):
         for volume in service.get("volumes", []):
