@@ -1,4 +1,4 @@
-"""What tests of the reconciler share."""
+"""What tests of the reconciler and of what is measured share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs.reconciler import Reconciler
 from service.metrics import Metrics
 from tests.unit.service.fake_ray import SAMPLES, FakeRay
+from tests.unit.service.scraping import Sample, parse
 from workers.contract.request import JobSpec
 
 
@@ -44,3 +46,16 @@ def queue(context: Context, add_dataset: Callable[..., str]) -> Callable[..., st
         return job_id
 
     return queue
+
+
+@pytest.fixture
+def scrape(client: TestClient) -> Callable[[], Sample]:
+    """Ask the application what it has measured: `scrape()(name, **labels)`."""
+
+    def scrape() -> Sample:
+        answer = client.get("/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        return parse(answer.text)
+
+    return scrape
