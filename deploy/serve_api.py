@@ -12,23 +12,26 @@ from fastapi import FastAPI
 from service import logging
 from service.embedded import OPEN_CONNECTIONS_SECONDS, CannotServeError, let_in
 from service.main import create_app, open_context
+from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing import TracingNotInstalledError
 
 
 def build(settings: Settings) -> FastAPI:
     """The application, its database brought to the newest shape and its key let in.
 
     Raises:
-        SystemExit: no cluster is named, or others could reach the service without a key.
+        SystemExit: no cluster is named, others could reach the service without a key, or traces cannot be made.
     """
     if not settings.ray_address:
         raise SystemExit("DALE_RAY_ADDRESS must name the Jobs API of a Ray cluster, for example http://ray-head:8265")
-    context = open_context(settings)
+    metrics = Metrics()
+    context = open_context(settings, metrics)
     try:
         let_in(context)
-    except CannotServeError as error:
+        return create_app(settings, context, metrics)
+    except (CannotServeError, TracingNotInstalledError) as error:
         raise SystemExit(str(error)) from error
-    return create_app(settings, context)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from service.db import access, audit
 from service.jobs.ray_head import RayHead
 from service.jobs.reconciler import Reconciler
 from service.main import create_app, open_context
+from service.metrics import Metrics
 from service.roles import SERVICE, Role
 from service.settings import Settings
 
@@ -51,14 +52,16 @@ def serve(settings: Settings, announce: Callable[[Announcement], None] | None = 
 
     Raises:
         CannotServeError: the address is taken or reachable by others without a key, or another service has the folder.
+        TracingNotInstalledError: traces are asked for and cannot be made.
     """
     logging.configure(settings.log_level)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_service(settings.data_dir):
-        context = open_context(settings)
+        metrics = Metrics()
+        context = open_context(settings, metrics)
         try:
             new_key = let_in(context)
-            _serve(context, new_key, announce or _print)
+            _serve(context, metrics, new_key, announce or _print)
         finally:
             context.database.close()
 
@@ -106,14 +109,14 @@ def _add_operator(session: Session, key: str, name: str, created_by: str) -> Non
     audit.add(session, SERVICE, audit.Action.KEY_CREATE, added.id, None, name=name, role=added.role)
 
 
-def _serve(context: Context, new_key: str | None, announce: Callable[[Announcement], None]) -> None:
+def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Callable[[Announcement], None]) -> None:
     settings = context.settings
     listener = _listen(settings)
     url = _url(listener)
     record = settings.data_dir / "service.json"
     stop = threading.Event()
     head = None if settings.ray_address else RayHead(settings, context.cluster)
-    reconciler = threading.Thread(target=Reconciler(context).run, args=(stop,), name="reconciler", daemon=True)
+    reconciler = threading.Thread(target=Reconciler(context, metrics).run, args=(stop,), name="reconciler", daemon=True)
 
     def listening() -> None:
         partial = record.with_suffix(".partial")
@@ -126,7 +129,7 @@ def _serve(context: Context, new_key: str | None, announce: Callable[[Announceme
             head.start()
 
     config = uvicorn.Config(
-        create_app(settings, context),
+        create_app(settings, context, metrics),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,9 +1,14 @@
-"""Structured logs: one JSON line an event, on standard error, with the request's and the job's id bound."""
+"""Structured logs: one JSON line an event, on standard error, with the request's and the job's id bound.
+
+Libraries, warnings and what nobody caught go the same way, so that whoever collects the lines need know one format.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -43,6 +48,16 @@ def configure(level: str = "INFO") -> None:
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    if issubclass(kind, Exception):
+        get(__name__).critical("nobody caught this", exc_info=(kind, error, traceback))
+    elif error is not None:
+        sys.__excepthook__(kind, error, traceback)  # Ctrl-C is no event
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -9,36 +9,59 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api import datasets, events, health, jobs, models, overlays, problems, samples
+from service import tracing
+from service.api import datasets, events, health, jobs, metrics, models, overlays, problems, samples
 from service.api.dependencies import Context
-from service.api.middleware import BodyLimit, RequestLog
+from service.api.middleware import BodyLimit, RequestLog, RequestMetrics
 from service.db import migrations
 from service.db.session import open_database
+from service.jobs.census import Census
 from service.jobs.cluster import Cluster, Endpoint
+from service.measured_store import MeasuredStore
+from service.metrics import Metrics
 from service.settings import Settings
 from service.web import pages
 from workers.contract.store import open_store
 
 
-def open_context(settings: Settings) -> Context:
-    """Open the database (brought to the newest shape) and the store."""
+def open_context(settings: Settings, measured: Metrics | None = None) -> Context:
+    """Open the database (brought to the newest shape) and the store; both are measured from then on."""
+    measured = measured or Metrics()
     database = open_database(settings.database_url)
     migrations.upgrade(database.engine)
+    database.watch(measured.count_statement)
     endpoint = None
     if settings.ray_address:
         token = settings.ray_token.get_secret_value() if settings.ray_token else None
         endpoint = Endpoint(settings.ray_address.rstrip("/"), token)
-    return Context(settings, database, open_store(settings.store_url), Cluster(endpoint))
+    store = MeasuredStore(open_store(settings.store_url), measured)
+    return Context(settings, database, store, Cluster(endpoint))
 
 
-def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
-    """The HTTP service. It runs no jobs by itself: see `service.embedded` and `service.jobs.reconciler`."""
-    context = context or open_context(settings)
+def create_app(settings: Settings, context: Context | None = None, measured: Metrics | None = None) -> FastAPI:
+    """The HTTP service. It runs no jobs by itself: see `service.embedded` and `service.jobs.reconciler`.
+
+    Args:
+        settings: how it runs.
+        context: its parts; they are opened if none are given.
+        measured: what the context was opened with, so that `/metrics` tells of store and database too.
+
+    Raises:
+        TracingNotInstalledError: traces are asked for and cannot be made.
+    """
+    traces = tracing.open_provider()
+    measured = measured or Metrics()
+    context = context or open_context(settings, measured)
+    measured.registry.register(Census(context.database))
+    if traces is not None:
+        tracing.trace_statements(context.database, traces)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         context.database.close()
+        if traces is not None:
+            traces.shutdown()
 
     app = FastAPI(
         title="DALE service",
@@ -46,13 +69,16 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         description="Trains lesion segmentation on labels of uneven quality, and tells which of them to look at.",
         lifespan=lifespan,
         responses=problems.problems(422),
+        telemetry=tracing.telemetry(traces),
     )
     app.state.context = context
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={"/v1/datasets": settings.max_upload_bytes})
+    app.add_middleware(RequestMetrics, metrics=measured)
     app.add_middleware(RequestLog)  # added last, so outermost
     for module in (health, datasets, jobs, events, samples, models, overlays, pages):
         app.include_router(module.router)
+    metrics.install(app, measured, needs_key=not settings.metrics_open)
     app.mount("/static", pages.static, name="static")
     _describe(app)
     return app

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     )
     reconcile_seconds: float = Field(default=1.0, gt=0, le=60, description="pause between looks at the jobs")
     job_stop_seconds: int = Field(default=2, ge=0, le=600, description="time a cancelled run has to end by itself")
+    metrics_open: bool = Field(default=False, description="whether /metrics answers without a key")
+    metrics_listen: str = Field(
+        default="", description="host:port where a reconciler by itself answers /metrics; empty: it listens to nothing"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("worker_command", mode="before")
@@ -69,6 +73,14 @@ class Settings(BaseSettings):
     def _real_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (reason := weakness(value.get_secret_value())):
             raise ValueError(f"DALE_API_KEY {reason}; make one with: openssl rand -base64 32")
+        return value
+
+    @field_validator("metrics_listen", mode="after")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"DALE_METRICS_LISTEN must be host:port, for example 127.0.0.1:9464, not {value!r}")
         return value
 
     @model_validator(mode="after")
@@ -91,6 +103,12 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of `metrics_listen`, None where it is empty."""
+        host, _, port = self.metrics_listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
 
     @property
     def cpus(self) -> int:

@@ -21,8 +21,10 @@ from service.api.dependencies import Context
 from service.db import access, jobs
 from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, Sample
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
 from service.main import create_app, open_context
+from service.metrics import Metrics
 from service.roles import Role
 from service.settings import Settings
 from tests import postgres
@@ -63,9 +65,15 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 
 @pytest.fixture
-def context(settings: Settings) -> Iterator[Context]:
+def metrics() -> Metrics:
+    """What that service measures."""
+    return Metrics()
+
+
+@pytest.fixture
+def context(settings: Settings, metrics: Metrics) -> Iterator[Context]:
     """Database (migrated) and store of that service; the operator's key is let in."""
-    context = open_context(settings)
+    context = open_context(settings, metrics)
     with context.sessions.begin() as session:
         access.add_key(session, API_KEY, name="tests", role=Role.ADMIN, project_id=None, created_by="tests")
     yield context
@@ -73,9 +81,9 @@ def context(settings: Settings) -> Iterator[Context]:
 
 
 @pytest.fixture
-def app(context: Context) -> FastAPI:
+def app(context: Context, metrics: Metrics) -> FastAPI:
     """The application, with production middleware and handlers."""
-    return create_app(context.settings, context)
+    return create_app(context.settings, context, metrics)
 
 
 @pytest.fixture
@@ -186,7 +194,7 @@ def finished_job(context: Context, scripted: ModuleType) -> str:
         scripted.write_epoch(context.store, job_id, 1, epoch, 6)
     with context.database.read() as session:
         view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view) is None
+    assert take_in(context, view, IngestLag(Metrics())) is None
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, job_id)
         assert job is not None

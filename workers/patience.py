@@ -76,6 +76,10 @@ class PatientStore:
         """A URL for a download; needs no network."""
         return self._store.presigned_get(key, expires_s, filename, media_type)
 
+    def presigned_put(self, key: str, expires_s: int) -> str | None:
+        """A URL for an upload; needs no network."""
+        return self._store.presigned_put(key, expires_s)
+
     def _check(self, key: str, expected: int) -> None:
         try:
             found = self._store.size(key)

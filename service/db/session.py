@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 BUSY_TIMEOUT_MS = 15_000
 CACHE_KIB = 64 << 10  # taken as needed: an epoch of 200,000 samples changes about as much
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was asked of the database, without the values, and how long it took to answer."""
+
+    text: str
+    seconds: float
+    failed: bool
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,26 @@ class Database:
         """Ask the database for one row; raises what SQLAlchemy raises if it does not answer."""
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+    def watch(self, done: Callable[[Statement], None]) -> None:
+        """Tell `done` of every statement once it was answered, in the thread that asked."""
+        slot = object()  # each watcher's own place to note when a connection's statement began
+
+        def before(connection: Connection, *_: Any) -> None:
+            connection.info[slot] = time.perf_counter()
+
+        def after(connection: Connection, _cursor: Any, text: str, *_: Any) -> None:
+            done(Statement(text, time.perf_counter() - connection.info.pop(slot), failed=False))
+
+        def failed(error: ExceptionContext) -> None:
+            # Without a connection none was got; without a beginning the statement never left.
+            if error.connection is None or error.statement is None or slot not in error.connection.info:
+                return
+            done(Statement(error.statement, time.perf_counter() - error.connection.info.pop(slot), failed=True))
+
+        event.listen(self.engine, "before_cursor_execute", before)
+        event.listen(self.engine, "after_cursor_execute", after)
+        event.listen(self.engine, "handle_error", failed)
 
     def close(self) -> None:
         """Give every connection back."""

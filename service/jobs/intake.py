@@ -11,6 +11,7 @@ from service.db import jobs
 from service.db.tables import Job, now
 from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
 from service.jobs.submission import submission_id
 from workers.contract.request import JobSpec
@@ -54,7 +55,7 @@ def unchanged(job: Job, view: View) -> bool:
     return job.state == view.state and job.attempt == view.attempt
 
 
-def take_in(context: Context, view: View) -> ingest.DamagedError | None:
+def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError | None:
     """Copy progress and every newly committed epoch; says what is damaged instead of raising it."""
     try:
         _take_progress(context, view)
@@ -62,11 +63,12 @@ def take_in(context: Context, view: View) -> ingest.DamagedError | None:
         log.warning("damaged progress", error=str(error))  # the next report replaces it
     try:
         while _take_epoch(context, view):
-            pass
+            lag.taken_in(view.job_id)
     except ingest.DamagedError as error:
         # An attempt that resumes may just be writing it anew; if not, the job's end will tell.
         log.warning("damaged object", error=str(error))
         return error
+    lag.nothing_waits(view.job_id)
     return None
 
 

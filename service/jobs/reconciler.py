@@ -26,10 +26,13 @@ from service.jobs.capacity import NOTHING, Waiting, never_fits, plan
 from service.jobs.cluster import Endpoint
 from service.jobs.failures import explain, impossible, too_slow
 from service.jobs.intake import View, take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import Action, State, decide
+from service.jobs.metrics_listener import listening
 from service.jobs.outcome import Outcome, epochs_done, outcome_of
 from service.jobs.submission import RayJobs, RayUnreachableError, Run, entrypoint, environment, submission_id
 from service.main import open_context
+from service.metrics import Metrics
 from service.settings import Settings
 from workers.contract import keys
 from workers.contract.request import TrainRequest
@@ -44,8 +47,10 @@ DAMAGE_SECONDS = 30.0  # a run that resumes may just be writing anew what looks 
 class Reconciler:
     """One round after another over all jobs that are not over."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, metrics: Metrics | None = None) -> None:
         self._context = context
+        self._metrics = metrics or Metrics()
+        self._lag = IngestLag(self._metrics)
         self._ray: tuple[Endpoint, RayJobs] | None = None
         self._stop_sent: dict[str, float] = {}
         self._damaged: dict[str, float] = {}  # since when what a run wrote cannot be used
@@ -55,6 +60,7 @@ class Reconciler:
         while not stop.is_set():
             try:
                 self.round()
+                self._metrics.last_round.set_to_current_time()
             except (RayUnreachableError, StoreUnavailable, SQLAlchemyError) as error:
                 log.warning("round given up", error=str(error))
             except Exception:  # the loop must outlive any mistake in one round
@@ -67,6 +73,8 @@ class Reconciler:
         """Look at every job that is not over, once."""
         with self._context.database.read() as session:
             views = [view_of(job) for job in jobs.unfinished(session)]
+        started = [view for view in views if view.state is not State.QUEUED]
+        self._lag.follow(view.job_id for view in started)
         if not views:
             return
         for view in views:
@@ -78,7 +86,6 @@ class Reconciler:
             for view in queued:
                 self._guard(view, transitions.wait, self._context, view, f"Ray: {self._context.cluster.problem}")
             return
-        started = [view for view in views if view.state is not State.QUEUED]
         for view in started:
             self._guard(view, self._look_at, view, ray)
         if queued:
@@ -154,7 +161,7 @@ class Reconciler:
     def _look_at(self, view: View, ray: RayJobs) -> None:
         context = self._context
         run = ray.run(view.submission)  # asked first: what a run that is over has written is there to be read
-        damage = take_in(context, view)
+        damage = take_in(context, view, self._lag)
         if self._stays_damaged(view, damage) and not run.status.over:
             # Nothing behind the damaged epoch can be taken in: the sooner it is done again, the less is lost.
             self._stop(view, ray)
@@ -241,7 +248,8 @@ def main() -> None:
     logging.configure(settings.log_level)
     if not settings.ray_address:
         raise SystemExit("DALE_RAY_ADDRESS must name the Jobs API of a Ray cluster, for example http://ray-head:8265")
-    context = open_context(settings)
+    metrics = Metrics()
+    context = open_context(settings, metrics)
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:
@@ -251,7 +259,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     log.info("reconciler started", ray=settings.ray_address)
-    Reconciler(context).run(stop)
+    with listening(context, metrics):
+        Reconciler(context, metrics).run(stop)
     context.database.close()
 
 

@@ -67,6 +67,9 @@ class ObjectStore(Protocol):
     def presigned_get(self, key: str, expires_s: int, filename: str, media_type: str) -> str | None:
         """A URL that downloads the object without credentials; None where the store has no such thing."""
 
+    def presigned_put(self, key: str, expires_s: int) -> str | None:
+        """A URL to which an object can be sent by PUT without credentials; None where the store has no such thing."""
+
 
 def check_key(key: str) -> str:
     """Return the key unchanged if it is one that every store can hold.

@@ -83,6 +83,10 @@ class LocalStore:
         """None: a folder has no server of its own, the service streams the object."""
         return None
 
+    def presigned_put(self, key: str, expires_s: int) -> str | None:
+        """None, as with `presigned_get`."""
+        return None
+
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 

@@ -211,6 +211,10 @@ class S3Store:
             )
         )
 
+    def presigned_put(self, key: str, expires_s: int) -> str | None:
+        """A URL for an upload; signing needs no network."""
+        return str(self._signer.presigned_put_object(self._bucket, self._name(key), timedelta(seconds=expires_s)))
+
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 

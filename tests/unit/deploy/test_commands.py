@@ -48,7 +48,7 @@ def check(command: Sequence[str], ray_options: set[str]) -> None:
         else:
             assert rest == ["status"]
     else:
-        assert program in {"server", "pg_isready", "mc", "chown"}, command
+        assert program in {"server", "pg_isready", "mc", "chown", "wget"}, command
 
 
 def check_code(code: str) -> None:
@@ -78,6 +78,16 @@ def test_the_setup_of_the_store_is_a_shell_script(compose: dict[str, Any]) -> No
     (script,) = compose["services"]["minio-setup"]["command"]
     assert "$$DALE_S3_ACCESS_KEY" in script
     subprocess.run(["sh", "-n"], input=script.replace("$$", "$"), text=True, check=True)
+
+
+def test_prometheus_gets_the_key_in_a_file_of_its_own(compose: dict[str, Any], tmp_path: Path) -> None:
+    (script,) = compose["services"]["prometheus"]["command"]
+    first, second = script.splitlines()
+    assert second.startswith("exec /bin/prometheus ")
+    key = tmp_path / "key"
+    command = first.replace("$$", "$").replace("/tmp/dale-key", str(key))  # noqa: S108 - a path in the container
+    subprocess.run(["sh", "-euc", command], env={"DALE_API_KEY": "a key"}, check=True)
+    assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("a key", 0o600)
 
 
 def test_commands_of_the_manifests(manifests: list[dict[str, Any]], ray_options: set[str]) -> None:
@@ -112,7 +122,7 @@ def test_images_are_pinned_run_without_root_and_copy_what_there_is(path: Path, r
 
 def test_the_service_image_has_no_torch_and_the_worker_image_a_choice() -> None:
     service, worker = ((ROOT / f"deploy/{name}.Dockerfile").read_text() for name in ("service", "worker"))
-    assert "'.[postgres]'" in service and "[train]" not in service
+    assert "'.[postgres,tracing]'" in service and "[train]" not in service
     assert "'.[train]'" in worker and "ARG PIP_EXTRA_INDEX_URL" in worker
 
 

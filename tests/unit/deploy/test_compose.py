@@ -46,6 +46,7 @@ def test_it_follows_the_specification(compose: dict[str, Any]) -> None:
 def test_all_parts_are_there(compose: dict[str, Any]) -> None:
     assert {name for name, service in services(compose) if not once(service)} == {
         *("api", "reconciler", "postgres", "minio", "ray-head", "ray-worker", "ray-worker-gpu"),
+        *("prometheus", "grafana"),
     }
     assert compose["services"]["ray-worker"]["profiles"] == ["cpu"]
     assert compose["services"]["ray-worker-gpu"]["profiles"] == ["gpu"]
@@ -115,10 +116,39 @@ def test_ray_asks_for_a_token_and_workers_reach_the_store(compose: dict[str, Any
 
 
 def test_only_api_and_store_are_published_and_to_this_machine(compose: dict[str, Any]) -> None:
-    published = {name: service["ports"] for name, service in services(compose) if "ports" in service}
+    published = {
+        name: service["ports"]
+        for name, service in services(compose)
+        if "ports" in service and service.get("profiles") != ["monitoring"]
+    }
     assert published.keys() == {"api", "minio"}
     for ports in published.values():
         assert all(port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:") for port in ports)
+
+
+def test_monitoring_is_opt_in_without_passwords_and_never_leaves_this_machine(compose: dict[str, Any]) -> None:
+    monitoring = {name: service for name, service in services(compose) if service.get("profiles") == ["monitoring"]}
+    assert monitoring.keys() == {"prometheus", "grafana"}
+    for name, service in monitoring.items():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+    for name, service in services(compose):
+        if name not in monitoring:
+            assert not monitoring.keys() & service.get("depends_on", {}).keys(), name
+    grafana = monitoring["grafana"]["environment"]
+    assert not [variable for variable in grafana if "PASSWORD" in variable]
+    assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert grafana["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+def test_configs_are_files_that_are_there(compose: dict[str, Any]) -> None:
+    # Compose refuses `content:` and `environment:` where the container is read-only.
+    for name, config in compose["configs"].items():
+        assert config.keys() == {"file"}, name
+        assert (ROOT / config["file"]).is_file(), name
+    policy = json.loads((ROOT / compose["configs"]["objects-policy"]["file"]).read_text())
+    resources = {resource for statement in policy["Statement"] for resource in statement["Resource"]}
+    assert resources == {"arn:aws:s3:::dale", "arn:aws:s3:::dale/*"}
 
 
 def test_volumes_have_names(compose: dict[str, Any]) -> None:

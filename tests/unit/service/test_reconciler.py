@@ -1,4 +1,4 @@
-"""The reconciler against a stand-in for Ray's Jobs API that misbehaves on demand; the real one: tests/integration."""
+"""The reconciler against a stand-in for Ray's Jobs API; the real one: tests/integration."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from typing import Any
 
@@ -22,105 +21,21 @@ from service.api.dependencies import Context
 from service.db import jobs
 from service.db.tables import Attempt, Confidence, Epoch, Event, Job
 from service.jobs import ingest
-from service.jobs.cluster import Endpoint
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import MAX_ATTEMPTS, State
 from service.jobs.reconciler import Reconciler
 from service.jobs.submission import LOG_TAIL_BYTES, RayJobs
+from service.metrics import Metrics
 from tests.integration.harness import wait_for
+from tests.unit.service.fake_ray import SAMPLES, FakeRay
 from workers.contract import keys
-from workers.contract.request import Failure, JobSpec, TrainRequest
-
-SAMPLES = 6
-
-
-class FakeRay:
-    """Ray's Jobs API as FIELD notes describe it: a duplicate id answers 500, an unknown one 404."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.submissions: list[dict[str, Any]] = []
-        self.stops: list[str] = []
-        self.cpus = 4.0
-        self.broken = False
-        self.log = "the end\n"
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(fake.get(self.path))
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                self._answer(fake.post(self.path, json.loads(body) if body else {}))
-
-            def _answer(self, answer: tuple[int, Any]) -> None:
-                status, content = answer if not fake.broken else (502, "bad gateway")
-                data = (content if isinstance(content, str) else json.dumps(content)).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.endpoint = Endpoint(f"http://127.0.0.1:{self.server.server_port}", "token")
-
-    def get(self, path: str) -> tuple[int, Any]:
-        if path == "/api/cluster_status":
-            usage = {"CPU": [0.0, self.cpus], "memory": [0.0, 1.0]}
-            return 200, {"data": {"clusterStatus": {"loadMetricsReport": {"usage": usage}}}}
-        name = path.split("/")[3]
-        if name not in self.runs:
-            return 404, f"Job {name} does not exist"
-        return 200, {"logs": self.log} if path.endswith("/logs") else self.runs[name]
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        if path.endswith("/stop"):
-            name = path.split("/")[3]
-            self.stops.append(name)
-            self.runs[name]["status"] = "STOPPED"
-            return 200, {"stopped": True}
-        if body["submission_id"] in self.runs:
-            return 500, f"ValueError: Job with submission_id {body['submission_id']} already exists."
-        self.submissions.append(body)
-        self.runs[body["submission_id"]] = {"status": "RUNNING", "message": "", "driver_exit_code": None}
-        return 200, {"submission_id": body["submission_id"]}
+from workers.contract.request import Failure, TrainRequest
 
 
 @pytest.fixture
 def database_url(both_databases: str) -> str:
     return both_databases
-
-
-@pytest.fixture
-def ray(context: Context) -> Iterator[FakeRay]:
-    fake = FakeRay()
-    context.cluster.found(fake.endpoint)
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
-
-
-@pytest.fixture
-def reconciler(context: Context, ray: FakeRay) -> Reconciler:
-    return Reconciler(context)
-
-
-@pytest.fixture
-def queue(context: Context, add_dataset: Callable[..., str]) -> Callable[..., str]:
-    dataset_id = add_dataset(SAMPLES)
-    numbers = iter(range(100))
-
-    def queue(**spec: Any) -> str:
-        job_id = f"job-{next(numbers):03}"
-        with context.sessions.begin() as session:
-            jobs.add_job(session, job_id, JobSpec(dataset_id=dataset_id, epochs=2, **spec))
-        return job_id
-
-    return queue
 
 
 @pytest.fixture
@@ -255,7 +170,7 @@ def test_two_reconcilers_take_each_epoch_in_once(
     def work() -> None:
         barrier.wait()
         try:
-            take_in(context, view)
+            take_in(context, view, IngestLag(Metrics()))
         except Exception as error:  # noqa: BLE001 - told to the test
             errors.append(error)
 
@@ -265,7 +180,7 @@ def test_two_reconcilers_take_each_epoch_in_once(
     for thread in threads:
         thread.join()
     assert errors == []
-    take_in(context, view)
+    take_in(context, view, IngestLag(Metrics()))
     with context.database.read() as session:
         assert session.scalars(select(Epoch.epoch).order_by(Epoch.epoch)).all() == list(range(8))
         assert session.scalar(select(func.count()).select_from(Confidence)) == 8 * SAMPLES
@@ -301,14 +216,16 @@ DIE_BEFORE_COMMIT = """
 import os, signal
 from service.db import jobs
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.main import open_context
+from service.metrics import Metrics
 from service.settings import Settings
 
 context = open_context(Settings())
 jobs.add_event = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # the last act of the transaction
 with context.database.read() as session:
     view = view_of(jobs.unfinished(session)[0])
-take_in(context, view)
+take_in(context, view, IngestLag(Metrics()))
 """
 
 

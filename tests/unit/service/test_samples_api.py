@@ -10,6 +10,8 @@ from sqlalchemy import text
 from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
+from service.metrics import Metrics
 from workers.contract.request import JobSpec
 
 NAMES = ["Übung 1", "a%b", "a_b", "case 1", "case 2", "Case 3", "d", "zé", "k", "l"]
@@ -32,7 +34,7 @@ def job_id(context: Context, add_dataset: Callable[..., str], scripted: ModuleTy
         scripted.write_epoch(context.store, "job-1", 1, epoch, len(NAMES))
     with context.database.read() as session:
         view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view) is None
+    assert take_in(context, view, IngestLag(Metrics())) is None
     return "job-1"
 
 
