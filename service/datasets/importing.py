@@ -41,8 +41,9 @@ class Import:
         file: IO[bytes],
         threshold: int | None,
         layout: LayoutKind | None = None,
+        dataset_id: str | None = None,
     ) -> None:
-        self.dataset_id = f"ds-{secrets.token_hex(8)}"
+        self.dataset_id = dataset_id or f"ds-{secrets.token_hex(8)}"
         self._store, self._limits, self._threshold, self._layout = store, limits, threshold, layout
         self._file = file
         self._written: list[str] = []

@@ -137,6 +137,26 @@ class Dataset(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Upload(Base):
+    """An archive on its way here, part by part, and then its import as a dataset."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("ix_uploads_expires_at", "expires_at"),)
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    fields: Mapped[dict[str, Any]]
+    size: Mapped[int] = mapped_column(BigInteger)
+    part_size: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    errors: Mapped[list[Any]]
+    dataset_id: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+
+
 class DatasetVersion(Base):
     """An immutable list of samples; its Parquet twin in the store is what workers read."""
 

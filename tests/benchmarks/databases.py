@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from service.db import datasets, jobs
-from service.db.tables import Dataset
+from service.db.tables import DEFAULT_PROJECT, Dataset
 from service.jobs.intake import take_in, view_of
 from service.jobs.lifecycle import State
 from service.main import Context, open_context
@@ -143,7 +143,7 @@ def fill(context: Context, samples: int, epochs: int) -> None:
             }
             for ordinal in range(samples)
         ]
-        dataset = Dataset(id="ds-large", name="large")
+        dataset = Dataset(id="ds-large", project_id=DEFAULT_PROJECT, name="large")
         datasets.add(session, dataset, mask_values=[0, 255], warnings=[], samples=rows)
         job = jobs.add_job(session, JOB, JobSpec(dataset_id="ds-large", epochs=100_000))
         jobs.begin_attempt(session, job, f"{JOB}-1")

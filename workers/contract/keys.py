@@ -22,6 +22,16 @@ def dataset(dataset_id: str) -> str:
     return f"datasets/{dataset_id}/"
 
 
+def upload(upload_id: str) -> str:
+    """Prefix of the parts of an upload."""
+    return f"uploads/{upload_id}/"
+
+
+def upload_part(upload_id: str, number: int) -> str:
+    """A part of an upload, counted from 1."""
+    return f"uploads/{upload_id}/{number}"
+
+
 def job(job_id: str) -> str:
     """Prefix of everything that a job owns."""
     return f"jobs/{job_id}/"

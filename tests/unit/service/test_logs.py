@@ -165,7 +165,7 @@ context = open_context(Settings())
 ray = FakeRay()
 context.cluster.found(ray.endpoint)
 with context.sessions.begin() as session:
-    session.add(Dataset(id="ds", name="ds"))
+    session.add(Dataset(id="ds", project_id="prj-default", name="ds"))
     session.flush()
     session.add(DatasetVersion(dataset_id="ds", number=1, sample_count=0, mask_values=[0], warnings=[]))
     session.flush()
