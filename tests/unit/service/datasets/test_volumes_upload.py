@@ -70,7 +70,7 @@ def test_nnunet(upload: Any) -> None:
     assert (checked.layout, checked.media, checked.mask_values) == (LayoutKind.NNUNET, Media.VOLUME, [0, 1])
     assert [sample.pair.name for sample in checked.samples] == ["case_000", "case_001"]
     assert [(warning.file, warning.reason) for warning in checked.warnings] == [
-        ("Dataset001_X/imagesTs", "3 files are ignored")
+        ("Dataset001_X/imagesTs/", "files that are ignored: 3")
     ]
 
 
