@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.datasets.pairs import LayoutKind, Media, Pair
 from service.errors import FieldError
+
+
+@dataclass
+class Findings:
+    """What is found on the way through an upload, file by file.
+
+    Attributes:
+        faults: files that cannot be used.
+        warnings: what is accepted and still deserves a look.
+        values: the values in each mask that could be read, by file; whatever is wrong with its image.
+        lossy: masks from a format that blurs values.
+    """
+
+    faults: list[FieldError]
+    warnings: list[FieldError]
+    values: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    lossy: set[str] = field(default_factory=set)
+
+    def refuse(self, file: str, reason: str, hint: str) -> None:
+        """Note why a file cannot be used."""
+        self.faults.append(FieldError(file=file, reason=reason, hint=hint))
+
+    def warn(self, file: str, reason: str, hint: str = "") -> None:
+        """Note what deserves a look."""
+        self.warnings.append(FieldError(file=file, reason=reason, hint=hint))
 
 
 @dataclass(frozen=True)
@@ -20,9 +45,7 @@ class CheckedSample:
     width: int
     height: int
     foreground: float
-    mask_values: tuple[int, ...]
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
-    mask_lossy: bool = False
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from service.datasets.archive import Archive, MemberFault
-from service.datasets.checked import CheckedDataset, CheckedSample
+from service.datasets.checked import CheckedDataset, CheckedSample, Findings
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import LayoutKind, Media, Pair
@@ -42,7 +42,8 @@ def check(
         Invalid: lists every file that cannot be used, with the reason and what to do.
     """
     layout = read_layout(archive, limits, scratch, asked)
-    faults, warnings = list(layout.faults), list(layout.warnings)
+    found = Findings(list(layout.faults), list(layout.warnings))
+    faults = found.faults
     if threshold is not None and (layout.media is Media.VOLUME or layout.classes):
         reason = "is for masks of images without declared classes"
         faults.append(FieldError(field="mask_threshold", reason=reason, hint="leave it out"))
@@ -52,38 +53,30 @@ def check(
     for done, pair in enumerate(layout.pairs):
         progress(done, len(layout.pairs))
         if layout.media is Media.VOLUME:
-            sample = volumes.check(pair, faults, warnings)
+            sample = volumes.check(pair, found)
         else:
-            sample = _check_pair(archive, pair, limits, threshold, scratch, faults, warnings)
+            sample = _check_pair(archive, pair, limits, threshold, scratch, found)
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
-    found = {sample.pair.mask.path: sample.mask_values for sample in samples}
     if layout.classes:
-        values, value_faults = declared_values(found, layout.classes, warnings)
+        values, value_faults = declared_values(found.values, layout.classes, found.warnings)
     else:
-        lossy = {sample.pair.mask.path for sample in samples if sample.mask_lossy}
         remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
-        values, value_faults = class_values(found, lossy, limits.max_classes, remedy)
+        values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy)
     faults += value_faults
     if not layout.pairs and not faults:
-        faults.append(FieldError(field="file", reason="has no file in images/", hint="add images and their masks"))
+        faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
     if faults:
         files = len({fault.file for fault in faults if fault.file})
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(layout.kind, layout.media, samples, values, warnings + _repeated(samples))
+    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + _repeated(samples))
 
 
 def _check_pair(
-    archive: Archive,
-    pair: Pair,
-    limits: ImportLimits,
-    threshold: int | None,
-    scratch: Path,
-    faults: list[FieldError],
-    warnings: list[FieldError],
+    archive: Archive, pair: Pair, limits: ImportLimits, threshold: int | None, scratch: Path, found: Findings
 ) -> CheckedSample | None:
     """Check both files, so that a fault in one does not hide a fault in the other."""
     image = mask = None
@@ -91,22 +84,25 @@ def _check_pair(
         image_file = archive.extract(pair.image, scratch / "image")
         image = inspect_image(scratch / "image", limits.max_pixels)
     except MemberFault as fault:
-        faults.append(FieldError(file=pair.image.path, reason=fault.reason, hint=fault.hint))
+        found.refuse(pair.image.path, fault.reason, fault.hint)
     try:
         mask_file = archive.extract(pair.mask, scratch / "mask")
         mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
+        found.values[pair.mask.path] = mask.values
+        if mask.lossy:
+            found.lossy.add(pair.mask.path)
     except MemberFault as fault:
-        faults.append(FieldError(file=pair.mask.path, reason=fault.reason, hint=fault.hint))
+        found.refuse(pair.mask.path, fault.reason, fault.hint)
     if image is None or mask is None:
         return None
     if (image.width, image.height) != (mask.width, mask.height):
         reason = f"is {mask.width} x {mask.height}, its image {image.width} x {image.height} pixels"
-        faults.append(FieldError(file=pair.mask.path, reason=reason, hint="a mask must have the size of its image"))
+        found.refuse(pair.mask.path, reason, "a mask must have the size of its image")
         return None
     if mask.foreground == 0:
-        warnings.append(FieldError(file=pair.mask.path, reason="is empty", hint="fine if there is nothing to see"))
+        found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
     if image.constant:
-        warnings.append(FieldError(file=pair.image.path, reason="has the same colour everywhere"))
+        found.warn(pair.image.path, "has the same colour everywhere")
     return CheckedSample(
         pair=pair,
         image_sha256=image_file.sha256,
@@ -116,9 +112,7 @@ def _check_pair(
         width=image.width,
         height=image.height,
         foreground=mask.foreground,
-        mask_values=mask.values,
         mask_encoded=mask.encoded,
-        mask_lossy=mask.lossy,
     )
 
 

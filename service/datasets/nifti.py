@@ -47,7 +47,7 @@ def unpack(path: Path, target: Path, limit: int) -> int:
                 if size > limit:
                     raise MemberFault(f"unpacks to more than {limit} bytes", "crop or resample the volume")
                 sink.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise MemberFault(f"cannot be unpacked: {error}", "check that it is complete, and pack it again") from error
     return size
 

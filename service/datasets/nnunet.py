@@ -77,7 +77,7 @@ def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path)
     expected = {"image": f"imagesTr/{{}}_0000{about.file_ending}", "label": f"labelsTr/{{}}{about.file_ending}"}
     pairs, faults = pair_up(images, labels, expected)
     warnings = [
-        FieldError(file=folder or None, field=None if folder else "file", reason=f"{count} files are ignored")
+        FieldError(file=f"{folder}/" if folder else None, reason=f"files that are ignored: {count}")
         for folder, count in ignored.items()
     ]
     classes = {value: name for name, value in about.labels.items() if isinstance(value, int)}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
-from service.datasets.checked import CheckedSample
+from service.datasets.checked import CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
@@ -46,7 +46,7 @@ class VolumeCheck:
         self._archive, self._limits, self._scratch = archive, limits, scratch
         self._unpacked = 0
 
-    def check(self, pair: Pair, faults: list[FieldError], warnings: list[FieldError]) -> CheckedSample | None:
+    def check(self, pair: Pair, found: Findings) -> CheckedSample | None:
         """Check both files, so that a fault in one does not hide a fault in the other.
 
         Raises:
@@ -56,21 +56,22 @@ class VolumeCheck:
         try:
             image, constant = self._image(pair.image)
         except MemberFault as fault:
-            faults.append(FieldError(file=pair.image.path, reason=fault.reason, hint=fault.hint))
+            found.refuse(pair.image.path, fault.reason, fault.hint)
         try:
             label, counts = self._label(pair.mask)
+            found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
-            faults.append(FieldError(file=pair.mask.path, reason=fault.reason, hint=fault.hint))
+            found.refuse(pair.mask.path, fault.reason, fault.hint)
         if image is None or label is None:
             return None
         if mismatch := _mismatch(image, label):
-            faults.append(FieldError(file=pair.mask.path, reason=mismatch[0], hint=mismatch[1]))
+            found.refuse(pair.mask.path, *mismatch)
             return None
         foreground = float(1 - counts[0] / counts.sum())
         if foreground == 0:
-            warnings.append(FieldError(file=pair.mask.path, reason="is empty", hint="fine if there is nothing to see"))
+            found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
         if constant:
-            warnings.append(FieldError(file=pair.image.path, reason="has the same intensity everywhere"))
+            found.warn(pair.image.path, "has the same intensity everywhere")
         return CheckedSample(
             pair=pair,
             image_sha256=image.file.sha256,
@@ -82,7 +83,6 @@ class VolumeCheck:
             depth=image.shape[2],
             spacing=spacing(image.affine),
             foreground=foreground,
-            mask_values=tuple(np.flatnonzero(counts).tolist()),
         )
 
     def _image(self, member: Member) -> tuple[VolumeFacts, bool]:

@@ -83,7 +83,7 @@ def _killed(number: int, detail: str) -> Failure:
         return Failure(
             kind="out_of_memory",
             cause=f"the training process was killed ({name}), most often because the machine ran out of memory",
-            hint="Try a smaller batch_size or image_size, or fewer workers on a machine.",
+            hint="Try a smaller batch_size, image_size or patch_size, or fewer workers on a machine.",
             detail=detail,
         )
     return Failure(

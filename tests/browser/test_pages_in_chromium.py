@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from playwright.sync_api import Page, expect, sync_playwright
 
 from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs.lifecycle import State
+from tests.volume_jobs import finish_job, upload_volumes
 from workers.contract.request import JobSpec
 
 pytestmark = pytest.mark.real
@@ -78,6 +82,24 @@ def test_from_sign_in_to_the_most_doubted_sample(finished_job: str, page: Page, 
     expect(page.locator("main")).to_contain_text("#2 of 6")
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("heading", level=1)).to_have_text(first)
+
+
+def test_the_pictures_of_a_volume_follow_the_slider(
+    context: Context, client: TestClient, scripted: ModuleType, page: Page, url: str
+) -> None:
+    job_id = finish_job(context, scripted, upload_volumes(client)["id"])
+    page.goto(f"{url}/jobs/{job_id}/samples/case_005")
+    slider, pictures = page.get_by_label("Slice"), page.locator(".pair img")
+    expect(slider).to_have_value("7")
+    slider.focus()
+    page.keyboard.press("ArrowRight")  # moves the slider, not along the ranking
+    expect(page.locator("output")).to_have_text("8")
+    for number in range(2):
+        expect(pictures.nth(number)).to_have_attribute("src", re.compile(r"axis=axial&slice=8$"))
+        expect(pictures.nth(number)).not_to_have_js_property("naturalWidth", 0)
+    page.get_by_label("Plane").select_option("coronal")
+    expect(page).to_have_url(re.compile(r"case_005\?axis=coronal$"))
+    expect(pictures.first).to_have_attribute("src", re.compile("axis=coronal"))
 
 
 def test_progress_moves_without_a_reload(context: Context, finished_job: str, page: Page, url: str) -> None:

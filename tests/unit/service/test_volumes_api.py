@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import re
-import zipfile
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,66 +17,33 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.api.dependencies import Context
-from service.db import jobs
 from service.jobs import networks
-from service.jobs.intake import take_in, view_of
-from service.jobs.lifecycle import State
 from service.slices import Axis, Place, classes, cut, place
-from tests.volumes import nifti, nnunet_files
+from tests.volume_jobs import COUNT, EDGE, finish_job, upload_volumes, volume_files, zipped
 from workers.contract import keys
-from workers.contract.request import JobSpec
 from workers.nifti import decode_labels, open_volume
 
 KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
-COUNT, EDGE = 6, 10
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return sink.getvalue()
+@pytest.fixture
+def database_url(both_databases: str) -> str:
+    return both_databases
 
 
 @pytest.fixture
 def members() -> dict[str, bytes]:
-    members = nnunet_files(COUNT, EDGE)
-    members["labelsTr/case_005.nii.gz"] = nifti(np.zeros((EDGE,) * 3, np.uint8))
-    members["labelsTr/case_004.nii.gz"] = nifti(np.ones((EDGE,) * 3, np.uint8))
-    return members
+    return volume_files()
 
 
 @pytest.fixture
-def dataset(client: TestClient, members: dict[str, bytes]) -> dict[str, Any]:
-    answer = client.post("/v1/datasets", data={"name": "balls"}, files={"file": ("x.zip", zipped(members))})
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+def dataset(client: TestClient) -> dict[str, Any]:
+    return upload_volumes(client)
 
 
 @pytest.fixture
 def finished(context: Context, scripted: ModuleType, dataset: dict[str, Any]) -> str:
-    """Id of a job that has succeeded on the volumes; it predicts plane 2 of the file's third axis in each."""
-    predicted = np.zeros((EDGE,) * 3, np.uint8)
-    predicted[3:6, 3:8, 2] = 1
-    job_id = "job-volumes"
-    with context.sessions.begin() as session:
-        job = jobs.add_job(session, job_id, JobSpec(dataset_id=dataset["id"], epochs=1, patch_size=16))
-        jobs.begin_attempt(session, job, f"{job_id}-1")
-    scripted.write_epoch(context.store, job_id, 1, 0, COUNT)
-    for ordinal in range(COUNT):
-        context.store.put(keys.prediction(job_id, ordinal, "nii.gz"), nifti(predicted))
-    with context.database.read() as session:
-        view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view) is None
-    with context.sessions.begin() as session:
-        job = jobs.lock_job(session, job_id)
-        assert job is not None
-        for state in (State.STARTING, State.RUNNING, State.SUCCEEDED):
-            if job.state != state:
-                jobs.set_state(session, job, state)
-    return job_id
+    return finish_job(context, scripted, dataset["id"])
 
 
 def test_upload_and_read_back(client: TestClient, dataset: dict[str, Any], members: dict[str, bytes]) -> None:
@@ -132,8 +99,6 @@ def test_pictures_show_one_slice(client: TestClient, finished: str) -> None:
 
 
 def _label(client: TestClient, job_id: str) -> bytes:
-    import gzip
-
     dataset_id = client.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset_id"]
     return gzip.decompress(client.get(f"/v1/datasets/{dataset_id}/versions/1/samples/case_000/mask").content)
 

@@ -167,6 +167,14 @@ def test_packing_takes_images_and_masks_and_nothing_else(folder: Path) -> None:
     assert not archive.exists()
 
 
+def test_packing_takes_of_nnunet_what_is_trained_on(tmp_path: Path) -> None:
+    for name in ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b_0000.nii.gz", "dataset.json", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with as_archive(tmp_path) as archive, zipfile.ZipFile(archive) as packed:
+        assert packed.namelist() == ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "dataset.json"]
+
+
 def test_help_tells_the_contract_s_defaults() -> None:
     helped = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).output.split())
     job = JobSpec(dataset_id="x")

@@ -70,7 +70,7 @@ def test_nnunet(upload: Any) -> None:
     assert (checked.layout, checked.media, checked.mask_values) == (LayoutKind.NNUNET, Media.VOLUME, [0, 1])
     assert [sample.pair.name for sample in checked.samples] == ["case_000", "case_001"]
     assert [(warning.file, warning.reason) for warning in checked.warnings] == [
-        ("Dataset001_X/imagesTs", "3 files are ignored")
+        ("Dataset001_X/imagesTs/", "files that are ignored: 3")
     ]
 
 
@@ -158,6 +158,7 @@ def test_faults_name_their_file(upload: Any, changed: dict[str, bytes], reason: 
 def test_one_bad_file_hides_no_other(upload: Any) -> None:
     members = nnunet(count=6)
     members["imagesTr/case_000_0000.nii.gz"] = b"x"
+    members["labelsTr/case_000.nii.gz"] = nifti(np.full((8, 8, 8), 3, np.uint8))
     members["labelsTr/case_001.nii.gz"] = b"x"
     members["labelsTr/case_002.nii.gz"] = nifti(np.full((8, 8, 8), 2, np.uint8))
     del members["labelsTr/case_003.nii.gz"]
@@ -166,6 +167,7 @@ def test_one_bad_file_hides_no_other(upload: Any) -> None:
     faults = upload.faults(members)
     expected = {
         "imagesTr/case_000_0000.nii.gz": "not a NIfTI file",
+        "labelsTr/case_000.nii.gz": "has the values 3",
         "labelsTr/case_001.nii.gz": "not a NIfTI file",
         "labelsTr/case_002.nii.gz": "has the values 2",
         "imagesTr/case_003_0000.nii.gz": "has no label",
