@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `dale --help` answers at
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,9 @@ Url = Annotated[
 Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
+
+
+WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 
 
 def connect(url: str | None, key: str | None) -> Client:
@@ -103,11 +107,12 @@ def upload(
     layout: Annotated[
         Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
     ] = "auto",
+    resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a dataset. Every file is checked; a refusal names every bad file."""
+    """Upload a dataset. Every file is checked; a refusal names every bad file. A large one goes up in parts."""
     from service import terminal
     from service.packing import as_archive
 
@@ -122,7 +127,23 @@ def upload(
                 )
 
             title = name or source.resolve().name.removesuffix(".zip")
-            dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, layout=layout, progress=tell)
+
+            def begun(upload_id: str) -> None:
+                again = f"dale upload {shlex.quote(str(source))} --resume {upload_id}"
+                terminal.err().print(f"If it breaks off, go on with: {again}", soft_wrap=True, markup=False)
+
+            if resume or archive.stat().st_size > WHOLE_BYTES:
+                dataset = dale.upload_in_parts(
+                    archive,
+                    name=title,
+                    mask_threshold=mask_threshold,
+                    layout=layout,
+                    resume=resume or None,
+                    begun=begun,
+                    progress=tell,
+                )
+            else:
+                dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, layout=layout, progress=tell)
     if as_json:
         terminal.say_json(dataset)
         return

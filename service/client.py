@@ -33,6 +33,7 @@ from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.api.models import ModelPage, ModelResource
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client_errors import ClientError, DamagedFile, Refused, Unreachable, check, reaching
+from service.sending import send_in_parts
 from service.sse import Event, parse_events
 from service.transfer import CountedFile, Progress, download
 from workers.contract.request import JobSpec
@@ -104,6 +105,27 @@ class Client:
                 timeout=UPLOAD_TIMEOUT,
             )
         return DatasetResource.model_validate_json(check(response).content)
+
+    def upload_in_parts(
+        self,
+        archive: Path,
+        *,
+        name: str = "",
+        mask_threshold: int | None = None,
+        layout: Literal["auto", "folders", "nnunet"] = "auto",
+        resume: str | None = None,
+        begun: Callable[[str], None] = lambda upload_id: None,
+        progress: Progress = lambda done, size: None,
+    ) -> DatasetResource:
+        """Upload a zip in parts, straight to the store where it takes them, and wait for the dataset.
+
+        `begun` is told the upload's id; given as `resume`, with the same file, what broke off goes on where it stopped.
+        """
+        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
+        dataset_id = send_in_parts(
+            self._http, archive, fields, resume=resume, begun=begun, progress=progress, headers=_idempotency()
+        )
+        return self.dataset(dataset_id)
 
     def dataset(self, dataset_id: str) -> DatasetResource:
         """One dataset."""
