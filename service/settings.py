@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
     api_key: SecretStr | None = Field(default=None, description="a key that opens the API; empty: one is made")
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="largest JSON body")
-    max_upload_bytes: int = Field(default=4 << 30, ge=1024, description="largest dataset upload")
+    max_upload_bytes: int = Field(default=4 << 30, ge=1024, description="largest dataset upload in one piece")
     import_limits: ImportLimits = Field(
         default=ImportLimits(), description="what an upload may contain, as JSON: see service.datasets.limits"
     )

@@ -98,9 +98,11 @@ def post_upload(
     spec: UploadSpec, context: ContextDep, target: TargetDep, session: SessionDep, idempotency: IdempotencyDep
 ) -> JSONResponse:
     """Begin an upload in parts. Each is sent to where GET …/parts/{number} says; then POST :complete."""
-    limit = context.settings.max_upload_bytes
+    limit = context.settings.import_limits.max_total_bytes
     if spec.size > limit:
-        fault = FieldError(field="size", reason=f"at most {limit} bytes are accepted", hint="DALE_MAX_UPLOAD_BYTES")
+        fault = FieldError(
+            field="size", reason=f"at most {limit} bytes are accepted", hint="max_total_bytes of DALE_IMPORT_LIMITS"
+        )
         raise Invalid("The upload is too large.", [fault])
     _remove_expired(context)
 

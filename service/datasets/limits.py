@@ -12,9 +12,9 @@ class ImportLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_members: int = Field(default=200_000, ge=2, description="files and folders in the archive")
+    max_members: int = Field(default=1_000_000, ge=2, description="files and folders in the archive")
     max_member_bytes: int = Field(default=256 * MIB, ge=1, description="one file, unpacked")
-    max_total_bytes: int = Field(default=64 * 1024 * MIB, ge=1, description="all files, unpacked")
+    max_total_bytes: int = Field(default=256 * 1024 * MIB, ge=1, description="all files, unpacked")
     max_ratio: float = Field(default=100.0, ge=1, description="unpacked size over packed size, whole archive")
     ratio_free_bytes: int = Field(
         default=64 * MIB, ge=0, description="the ratio is not looked at up to this unpacked size"

@@ -240,7 +240,7 @@ def test_parts_of_another_length_are_refused(
 def test_impossible_uploads_are_refused(client: TestClient, settings: Settings) -> None:
     for fields in (
         {"size": 0},
-        {"size": settings.max_upload_bytes + 1, "part_size": parts.LARGEST_PART},
+        {"size": settings.import_limits.max_total_bytes + 1, "part_size": parts.LARGEST_PART},
         {"size": 10**10, "part_size": parts.SMALLEST_PART - 1},
         {"size": PART * (parts.MOST_PARTS + 1), "part_size": PART},
         {"size": 5, "name": "\n"},
