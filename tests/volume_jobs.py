@@ -13,7 +13,9 @@ from fastapi.testclient import TestClient
 from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
+from service.metrics import Metrics
 from tests.volumes import nifti, nnunet_files
 from workers.contract import keys
 from workers.contract.request import JobSpec
@@ -58,7 +60,7 @@ def finish_job(context: Context, scripted: ModuleType, dataset_id: str) -> str:
         context.store.put(keys.prediction(job_id, ordinal, "nii.gz"), nifti(predicted))
     with context.database.read() as session:
         view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view) is None
+    assert take_in(context, view, IngestLag(Metrics())) is None
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, job_id)
         assert job is not None

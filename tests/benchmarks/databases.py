@@ -26,8 +26,10 @@ from sqlalchemy.engine import make_url
 from service.db import datasets, jobs
 from service.db.tables import DEFAULT_PROJECT, Dataset
 from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
 from service.main import Context, open_context
+from service.metrics import Metrics
 from service.settings import Settings
 from tests import postgres
 from tests.integration.harness import Service
@@ -198,7 +200,7 @@ def time_ingestion(context: Context, peer: Peer, epoch: int, samples: int) -> tu
         view = view_of(jobs.unfinished(session)[0])
 
     def ours() -> None:
-        assert take_in(context, view) is None
+        assert take_in(context, view, IngestLag(Metrics())) is None
 
     took = seconds_of(ours)
     with context.database.read() as session:

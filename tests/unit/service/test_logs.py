@@ -8,12 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 KEY = "dale_3f9Qm2Lr8Vx0Zk5Wc7Yd1uTb"
@@ -34,9 +37,9 @@ def parsed(stderr: str) -> list[dict[str, Any]]:
     return lines
 
 
-def run(script: str, folder: Path, *, code: int = 0, **variables: str) -> list[dict[str, Any]]:
+def run(script: str, folder: Path, *arguments: str, code: int = 0, **variables: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *arguments],
         env=environment(folder, **variables),
         cwd=ROOT,
         capture_output=True,
@@ -151,46 +154,36 @@ def test_lines_of_a_traced_request_have_the_id_of_its_trace(tmp_path: Path) -> N
 RECONCILER = """
 import sys
 from service import logging
-from service.db import jobs
-from service.db.tables import Dataset, DatasetVersion
 from service.jobs.reconciler import Reconciler
 from service.main import open_context
 from service.settings import Settings
 from tests.unit.service.fake_ray import FakeRay
 from workers.contract import keys
-from workers.contract.request import JobSpec
 
 logging.configure("INFO")
 context = open_context(Settings())
 ray = FakeRay()
 context.cluster.found(ray.endpoint)
-with context.sessions.begin() as session:
-    session.add(Dataset(id="ds", project_id="prj-default", name="ds"))
-    session.flush()
-    session.add(DatasetVersion(dataset_id="ds", number=1, sample_count=0, mask_values=[0], warnings=[]))
-    session.flush()
-    for name in ("job-well", "job-damaged"):
-        jobs.add_job(session, name, JobSpec(dataset_id="ds"))
 reconciler = Reconciler(context)
 reconciler.round()
 reconciler.round()
-context.store.put(keys.epoch_manifest("job-damaged", 0), b"torn")
-ray.runs["job-well-1"]["status"] = "FAILED"
+context.store.put(keys.epoch_manifest(sys.argv[2], 0), b"torn")
+ray.runs[sys.argv[1] + "-1"]["status"] = "FAILED"
 reconciler.round()
 ray.broken = True
 reconciler.round()
 """
 
 
-def test_every_line_about_a_job_has_its_id(tmp_path: Path) -> None:
-    lines = [line for line in run(RECONCILER, tmp_path) if line["logger"].startswith("service.jobs")]
-    about = {
-        name: [line["event"] for line in lines if line.get("job_id") == name] for name in ("job-well", "job-damaged")
-    }
+def test_every_line_about_a_job_has_its_id(settings: Settings, queue: Callable[..., str]) -> None:
+    failed, damaged = queue(), queue()
+    lines = run(RECONCILER, settings.data_dir, failed, damaged)
+    lines = [line for line in lines if line["logger"].startswith("service.jobs")]
+    about = {name: [line["event"] for line in lines if line.get("job_id") == name] for name in (failed, damaged)}
     assert sum(map(len, about.values())) == len(lines), lines
-    assert about["job-well"][0] == "job submitted"
-    assert "the run starts again" in about["job-well"]
-    assert about["job-damaged"][:2] == ["job submitted", "damaged object"]
+    assert about[failed][0] == "job submitted"
+    assert "the run starts again" in about[failed]
+    assert about[damaged][:2] == ["job submitted", "damaged object"]
     for events in about.values():
         assert events[-1] == "job is looked at again later"
 
