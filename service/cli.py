@@ -7,12 +7,12 @@ Heavy modules are imported inside the commands, so that `dale --help` answers at
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from service.client import Client
+from service import cli_access
+from service.cli_options import Json, Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -23,22 +23,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="Address of the service (else DALE_URL, `dale login`, http://127.0.0.1:8000)."),
-]
-Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+app.add_typer(cli_access.keys, name="keys")
+app.add_typer(cli_access.projects, name="projects")
+app.command()(cli_access.audit)
+app.command()(cli_access.whoami)
+
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
-
-
-def connect(url: str | None, key: str | None) -> Client:
-    """A client for the service that the options, the environment or `dale login` name."""
-    from service import credentials
-    from service.client import Client
-
-    target = credentials.choose(url, key)
-    return Client(target.url, target.key)
 
 
 @app.command()
@@ -86,7 +76,7 @@ def login(
 
         secret = key or typer.prompt("API key", hide_input=True)
         with Client(url, secret) as dale:
-            next(dale.jobs(), None)
+            dale.me()
             kept = credentials.save(credentials.Target(dale.url, secret))
         terminal.say(f"The key works. It is kept in {kept}.")
 
@@ -98,6 +88,7 @@ def upload(
     mask_threshold: Annotated[
         int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
     ] = None,
+    project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -117,7 +108,7 @@ def upload(
                 )
 
             title = name or source.resolve().name.removesuffix(".zip")
-            dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, progress=tell)
+            dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, project=project, progress=tell)
     if as_json:
         terminal.say_json(dataset)
         return

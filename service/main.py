@@ -9,8 +9,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api import datasets, events, health, jobs, models, overlays, problems, samples
+from service.api import audit, datasets, events, health, jobs, keys, models, overlays, problems, projects, samples
 from service.api.dependencies import Context
+from service.api.headers import NoSniff
 from service.api.middleware import BodyLimit, RequestLog
 from service.db import migrations
 from service.db.session import open_database
@@ -50,8 +51,9 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.state.context = context
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={"/v1/datasets": settings.max_upload_bytes})
+    app.add_middleware(NoSniff)
     app.add_middleware(RequestLog)  # added last, so outermost
-    for module in (health, datasets, jobs, events, samples, models, overlays, pages):
+    for module in (health, datasets, jobs, events, samples, models, overlays, projects, keys, audit, pages):
         app.include_router(module.router)
     app.mount("/static", pages.static, name="static")
     _describe(app)
