@@ -229,6 +229,17 @@ def test_no_route_is_without_a_row(app: FastAPI) -> None:
     assert routes == ROWS.keys()
 
 
+def test_the_description_names_the_refusals(app: FastAPI) -> None:
+    paths = app.openapi()["paths"]
+    for route, row in ROWS.items():
+        method, path = route.lower().split(" ")
+        if path not in paths or method not in paths[path]:
+            continue
+        known = paths[path][method]["responses"].keys()
+        assert ("401" in known) == (row.needs != NOBODY), route
+        assert ("403" in known) == (row.needs not in {NOBODY, READ}), route
+
+
 @pytest.mark.parametrize("foreign", [False, True], ids=["own", "other"])
 def test_every_route_answers_each_role_as_the_table_says(world: World, foreign: bool) -> None:
     wrong = []
