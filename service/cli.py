@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from service.client import Client
+from service import cli_access
+from service.cli_options import Json, Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -24,25 +24,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="Address of the service (else DALE_URL, `dale login`, http://127.0.0.1:8000)."),
-]
-Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+app.add_typer(cli_access.keys, name="keys")
+app.add_typer(cli_access.projects, name="projects")
+app.command()(cli_access.audit)
+app.command()(cli_access.whoami)
+
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
 
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
-
-
-def connect(url: str | None, key: str | None) -> Client:
-    """A client for the service that the options, the environment or `dale login` name."""
-    from service import credentials
-    from service.client import Client
-
-    target = credentials.choose(url, key)
-    return Client(target.url, target.key)
 
 
 @app.command()
@@ -90,7 +80,7 @@ def login(
 
         secret = key or typer.prompt("API key", hide_input=True)
         with Client(url, secret) as dale:
-            next(dale.jobs(), None)
+            dale.me()
             kept = credentials.save(credentials.Target(dale.url, secret))
         terminal.say(f"The key works. It is kept in {kept}.")
 
@@ -108,6 +98,7 @@ def upload(
         Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
     ] = "auto",
     resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
+    project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -138,12 +129,20 @@ def upload(
                     name=title,
                     mask_threshold=mask_threshold,
                     layout=layout,
+                    project=project,
                     resume=resume or None,
                     begun=begun,
                     progress=tell,
                 )
             else:
-                dataset = dale.upload(archive, name=title, mask_threshold=mask_threshold, layout=layout, progress=tell)
+                dataset = dale.upload(
+                    archive,
+                    name=title,
+                    mask_threshold=mask_threshold,
+                    layout=layout,
+                    project=project,
+                    progress=tell,
+                )
     if as_json:
         terminal.say_json(dataset)
         return

@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -28,11 +29,15 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
+from service.api.audit import AuditEntry, AuditPage
 from service.api.datasets import DatasetPage, DatasetResource
 from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.keys import CreatedKey, KeyPage, KeyResource
 from service.api.models import ModelPage, ModelResource
+from service.api.projects import Me, ProjectPage, ProjectResource
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client_errors import ClientError, DamagedFile, Refused, Unreachable, check, reaching
+from service.roles import Role
 from service.sending import send_in_parts
 from service.sse import Event, parse_events
 from service.transfer import CountedFile, Progress, download
@@ -92,14 +97,19 @@ class Client:
         name: str = "",
         mask_threshold: int | None = None,
         layout: Literal["auto", "folders", "nnunet"] = "auto",
+        project: str | None = None,
         progress: Progress | None = None,
     ) -> DatasetResource:
-        """Upload a zip of `images/` and `masks/`, or of nnU-Net's raw format; streamed, so memory stays flat."""
+        """Upload a zip of `images/` and `masks/`, or of nnU-Net's raw format; streamed, so memory stays flat.
+
+        It goes to the project of the key; only the operator's key names a `project`.
+        """
         fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
         with CountedFile(archive, progress) as file, reaching(self.url):
             response = self._http.post(
                 "/v1/datasets",
                 files={"file": (archive.name, file, "application/zip")},
+                params=_given({"project": project}),
                 data={field: str(value) for field, value in fields.items()},
                 headers=_idempotency(),
                 timeout=UPLOAD_TIMEOUT,
@@ -113,6 +123,7 @@ class Client:
         name: str = "",
         mask_threshold: int | None = None,
         layout: Literal["auto", "folders", "nnunet"] = "auto",
+        project: str | None = None,
         resume: str | None = None,
         begun: Callable[[str], None] = lambda upload_id: None,
         progress: Progress = lambda done, size: None,
@@ -123,7 +134,14 @@ class Client:
         """
         fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
         dataset_id = send_in_parts(
-            self._http, archive, fields, resume=resume, begun=begun, progress=progress, headers=_idempotency()
+            self._http,
+            archive,
+            fields,
+            project=project,
+            resume=resume,
+            begun=begun,
+            progress=progress,
+            headers=_idempotency(),
         )
         return self.dataset(dataset_id)
 
@@ -255,6 +273,61 @@ class Client:
                 paths.append(download(self._http, file.url, target, sha256=file.sha256, size=file.size, progress=tell))
         return paths
 
+    # Access
+
+    def me(self) -> Me:
+        """Whose key this client shows, and what it may do."""
+        return self._get(Me, "/v1/me")
+
+    def projects(self) -> Iterator[ProjectResource]:
+        """The projects that the key sees, newest first."""
+        return self._pages(ProjectPage, "/v1/projects", {}, lambda page: page.projects)
+
+    def create_project(self, name: str) -> ProjectResource:
+        """Make a project; for the operator."""
+        response = self._send("POST", "/v1/projects", {"name": name}, _idempotency())
+        return ProjectResource.model_validate_json(response.content)
+
+    def keys(self, project: str | None) -> Iterator[KeyResource]:
+        """The keys of a project (None: of the operator), newest first."""
+        return self._pages(KeyPage, _keys(project), {}, lambda page: page.keys)
+
+    def create_key(
+        self, project: str | None, name: str, *, role: Role = Role.ADMIN, expires_at: datetime | None = None
+    ) -> CreatedKey:
+        """Make a key of a project (None: of the operator). It is in the answer, and never shown again."""
+        ends = expires_at.isoformat() if expires_at else None
+        fields = {"name": name, "expires_at": ends} | ({"role": role} if project else {})
+        # Sent once: a second key, made where only the answer was lost, would be one that nobody knows of.
+        with reaching(self.url):
+            response = self._http.post(_keys(project), json=fields)
+        return CreatedKey.model_validate_json(check(response).content)
+
+    def revoke_key(self, project: str | None, key_id: str) -> None:
+        """End a key of a project (None: of the operator) at once; doing it twice does no harm."""
+        self._send("DELETE", f"{_keys(project)}/{_part(key_id)}")
+
+    def audit(
+        self,
+        *,
+        project: str | None = None,
+        action: str | None = None,
+        key: str | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """Who changed what, newest first; for admins of their project, for the operator of all."""
+        parameters = {
+            "project": project,
+            "action": action,
+            "key": key,
+            "target": target,
+            "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
+        }
+        return self._pages(AuditPage, "/v1/audit", parameters, lambda page: page.entries)
+
     # Wire
 
     def _get(self, kind: type[Answer], url: str) -> Answer:
@@ -298,6 +371,10 @@ class Client:
 
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _keys(project: str | None) -> str:
+    return f"/v1/projects/{_part(project)}/keys" if project else "/v1/keys"
 
 
 def _part(text: str) -> str:

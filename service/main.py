@@ -10,8 +10,23 @@ from typing import Any
 from fastapi import FastAPI
 
 from service import tracing
-from service.api import datasets, events, health, jobs, metrics, models, overlays, problems, samples, uploads
+from service.api import (
+    audit,
+    datasets,
+    events,
+    health,
+    jobs,
+    keys,
+    metrics,
+    models,
+    overlays,
+    problems,
+    projects,
+    samples,
+    uploads,
+)
 from service.api.dependencies import Context
+from service.api.headers import NoSniff
 from service.api.middleware import BodyLimit, RequestLog, RequestMetrics
 from service.datasets import parts
 from service.db import migrations
@@ -76,9 +91,10 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     problems.install(app)
     larger = {"/v1/datasets": settings.max_upload_bytes, "/v1/uploads/": parts.LARGEST_PART}
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
+    app.add_middleware(NoSniff)
     app.add_middleware(RequestMetrics, metrics=measured)
     app.add_middleware(RequestLog)  # added last, so outermost
-    for module in (health, datasets, uploads, jobs, events, samples, models, overlays, pages):
+    for module in (health, datasets, uploads, jobs, events, samples, models, overlays, projects, keys, audit, pages):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)
     app.mount("/static", pages.static, name="static")

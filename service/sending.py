@@ -25,6 +25,7 @@ def send_in_parts(
     archive: Path,
     fields: dict[str, Any],
     *,
+    project: str | None,
     resume: str | None,
     begun: Callable[[str], None],
     progress: Progress,
@@ -36,6 +37,7 @@ def send_in_parts(
         http: carries the key; its base URL is the service's.
         archive: the zip.
         fields: name and options of the dataset.
+        project: where the dataset goes; None: to that of the key.
         resume: id of an upload of the same file that broke off; None: a new one.
         begun: is told the upload's id, to go on with.
         progress: is told bytes sent and in all.
@@ -50,7 +52,7 @@ def send_in_parts(
         Unreachable: a part could not be sent, often enough.
     """
     size = archive.stat().st_size
-    upload = _resume(http, resume, size) if resume else _begin(http, fields, size, headers)
+    upload = _resume(http, resume, size) if resume else _begin(http, fields, size, headers, project)
     begun(upload.id)
     if upload.state in (UploadState.OPEN, UploadState.FAILED):
         with archive.open("rb") as file:
@@ -72,9 +74,13 @@ def send_in_parts(
     return upload.dataset_id
 
 
-def _begin(http: httpx.Client, fields: dict[str, Any], size: int, headers: dict[str, str]) -> UploadResource:
+def _begin(
+    http: httpx.Client, fields: dict[str, Any], size: int, headers: dict[str, str], project: str | None
+) -> UploadResource:
     part_size = max(DEFAULT_PART, -(-size // MOST_PARTS))
-    return _ask(http, "POST", "/v1/uploads", json={**fields, "size": size, "part_size": part_size}, headers=headers)
+    body = {**fields, "size": size, "part_size": part_size}
+    query = {"project": project} if project else {}
+    return _ask(http, "POST", "/v1/uploads", json=body, params=query, headers=headers)
 
 
 def _resume(http: httpx.Client, upload_id: str, size: int) -> UploadResource:

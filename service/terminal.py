@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,8 +18,11 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+    from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource
     from service.api.jobs import JobResource
+    from service.api.keys import KeyResource
+    from service.api.projects import ProjectResource
     from service.api.samples import SampleResource
     from service.errors import FieldError
 
@@ -130,8 +134,8 @@ def datasets_table(datasets: Sequence[DatasetResource]) -> Table:
     table = _table("dataset", "name", "version", "samples", "created")
     for dataset in datasets:
         newest = dataset.newest
-        created = dataset.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(dataset.id, Text(dataset.name), str(newest.number), str(newest.sample_count), created)
+        counts = str(newest.number), str(newest.sample_count)
+        table.add_row(dataset.id, Text(dataset.name), *counts, when(dataset.created_at))
     return table
 
 
@@ -141,8 +145,7 @@ def jobs_table(jobs: Sequence[JobResource]) -> Table:
     for job in jobs:
         state = Text(str(job.state), COLOURS.get(str(job.state), ""))
         done = f"{job.epochs_done}/{job.spec.epochs}"
-        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(job.id, Text(job.name), state, job.spec.method.name, done, created)
+        table.add_row(job.id, Text(job.name), state, job.spec.method.name, done, when(job.created_at))
     return table
 
 
@@ -177,3 +180,36 @@ def samples_table(samples: Sequence[SampleResource]) -> Table:
         numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
         table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers))
     return table
+
+
+def projects_table(projects: Sequence[ProjectResource]) -> Table:
+    """Projects, one a line."""
+    table = _table("project", "name", "created")
+    for project in projects:
+        table.add_row(project.id, Text(project.name), when(project.created_at))
+    return table
+
+
+def keys_table(keys: Sequence[KeyResource]) -> Table:
+    """Keys, one a line; those that open nothing any more are struck out."""
+    table = _table("key", "name", "role", "made by", "last used", "ends")
+    for key in keys:
+        ends = f"revoked {when(key.revoked_at)}" if key.revoked_at else when(key.expires_at)
+        style = "strike" if key.revoked_at else ""
+        table.add_row(key.id, Text(key.name, style), key.role, key.created_by, when(key.last_used_at), ends)
+    return table
+
+
+def audit_table(entries: Sequence[AuditEntry]) -> Table:
+    """Changes, one a line."""
+    table = _table("at", "who", "action", "target", "project", "details")
+    for entry in entries:
+        details = ", ".join(f"{name}: {value}" for name, value in entry.details.items() if value is not None)
+        who = Text(f"{entry.key_name} ({entry.key_id})")
+        table.add_row(when(entry.at), who, entry.action, entry.target, entry.project_id or "", Text(details))
+    return table
+
+
+def when(time: datetime | None) -> str:
+    """A time on this machine's clock, to the minute; nothing for none."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M") if time else ""

@@ -8,6 +8,7 @@ import io
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -153,9 +154,19 @@ def scripted_command() -> tuple[str, ...]:
 
 
 @pytest.fixture
-def finished_job(context: Context, scripted: ModuleType) -> str:
+def finished_job(finish_job: Callable[..., str]) -> str:
     """Id of a job that has succeeded over six real images, one of them with a hostile name; every third is doubted."""
-    dataset_id, job_id, names = "ds-pages", "job-pages", ['<b>bold & "x"', *(f"case {number}" for number in range(5))]
+    return finish_job("ds-pages", "job-pages", DEFAULT_PROJECT)
+
+
+@pytest.fixture
+def finish_job(context: Context, scripted: ModuleType) -> Callable[..., str]:
+    """Make such a job, with its dataset, in a project: `finish_job(dataset_id, job_id, project_id) -> job id`."""
+    return partial(_finish_job, context, scripted)
+
+
+def _finish_job(context: Context, scripted: ModuleType, dataset_id: str, job_id: str, project_id: str) -> str:
+    names = ['<b>bold & "x"', *(f"case {number}" for number in range(5))]
     y, x = np.mgrid[:48, :64]
     samples = []
     for ordinal, name in enumerate(names):
@@ -181,7 +192,7 @@ def finished_job(context: Context, scripted: ModuleType) -> str:
             )
         )
     with context.sessions.begin() as session:
-        session.add(Dataset(id=dataset_id, project_id=DEFAULT_PROJECT, name="<script>alert(1)</script>"))
+        session.add(Dataset(id=dataset_id, project_id=project_id, name="<script>alert(1)</script>"))
         session.flush()
         version = {"sample_count": 6, "mask_values": [0, 255], "warnings": []}
         session.add(DatasetVersion(dataset_id=dataset_id, number=1, **version))

@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from service import logging
 from service.api.blobs import MEDIA_TYPES, blob_response
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
+from service.api.fields import Name
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import field_errors, problems
@@ -98,7 +99,7 @@ class UploadFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, description="a name for people")
+    name: Name
     mask_threshold: int | None = Field(
         default=None,
         ge=1,
@@ -109,13 +110,6 @@ class UploadFields(BaseModel):
         default="auto",
         description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
     )
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, value: str) -> str:
-        if not value.strip() or not value.isprintable():
-            raise ValueError("must have visible characters and no control characters")
-        return value.strip()
 
 
 @dataclass(frozen=True)

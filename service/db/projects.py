@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.db.tables import Project
@@ -14,17 +15,14 @@ from service.errors import Conflict, FieldError, NotFound
 
 
 def add(session: Session, name: str) -> Project:
-    """Make a project; raises `Conflict` where the name is taken.
-
-    Two requests at once may both find it free: then the second fails on the unique column, at the same place.
-    """
-    if session.scalar(select(Project.id).where(Project.name == name)) is not None:
-        reason = f"there is a project {name!r} already"
-        fault = FieldError(field="name", reason=reason, hint="choose another; GET /v1/projects lists them")
-        raise Conflict(f"{reason[0].upper()}{reason[1:]}.", [fault])
+    """Make a project; raises `Conflict` where the name is taken."""
     project = Project(id=f"prj-{secrets.token_hex(8)}", name=name)
     session.add(project)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError as error:
+        fault = FieldError(field="name", reason="is taken", hint="choose another; GET /v1/projects lists them")
+        raise Conflict(f"There is a project {name!r} already.", [fault]) from error
     return project
 
 

@@ -89,7 +89,7 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(16))
     project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id"))
-    created_by: Mapped[str] = mapped_column(String(64))  # id of a key, or who of `service.db.access` made it
+    created_by: Mapped[str] = mapped_column(String(64))  # id of a key, or BY_… of `service.db.access`
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -1,0 +1,289 @@
+"""Every route, by every role, on things of its own project and of another: one table, and no route without a row."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.api.dependencies import SESSION_COOKIE, Context
+from service.db import access, jobs, projects
+from service.jobs.ingest import read_result
+from service.roles import Role
+
+NOBODY, READ, TRAIN, ADMIN, OPERATOR = "nobody", "read", "train", "admin", "operator"
+CALLERS = (NOBODY, *Role, OPERATOR)
+UNKNOWN = {"project": "prj-none", "dataset": "ds-none", "job": "job-none", "key": "key-none"}
+SAMPLE = "case 1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route answers.
+
+    `path` and `body` may name `{project}`, `{dataset}`, `{job}` and `{key}`: then the route is tried with those of
+    the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked through.
+    """
+
+    needs: str
+    ok: int = 200
+    path: str = ""  # if it is not that of the route
+    foreign: int = 404  # what is answered for things of another project, just as for those that nobody has
+    body: dict[str, Any] = field(default_factory=dict)  # arguments of the request
+    page: bool = False  # of the browser: shows its session, and is sent to sign in without one
+    lists: bool = False
+
+
+def archive() -> bytes:
+    """A dataset of one sample."""
+    diagonal = np.eye(8, dtype=np.uint8) * 255
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as made:
+        for folder, pixels in (("images", np.stack([diagonal] * 3, axis=-1)), ("masks", diagonal)):
+            picture = io.BytesIO()
+            Image.fromarray(pixels).save(picture, "PNG")
+            made.writestr(f"{folder}/a.png", picture.getvalue())
+    return sink.getvalue()
+
+
+DATASET = "/v1/datasets/{dataset}"
+SAMPLES = f"/v1/jobs/{{job}}/samples/{SAMPLE}"
+KEYS = "/v1/projects/{project}/keys"
+ROWS = {
+    "GET /healthz": Row(NOBODY),
+    "GET /readyz": Row(NOBODY, 503),  # no Ray in this test
+    "GET /openapi.json": Row(NOBODY),
+    "GET /docs": Row(NOBODY),
+    "GET /docs/oauth2-redirect": Row(NOBODY),
+    "GET /redoc": Row(NOBODY),
+    "MOUNT /static": Row(NOBODY, path="/static/style.css"),
+    # Datasets
+    "GET /v1/datasets": Row(READ, lists=True),
+    "POST /v1/datasets": Row(
+        TRAIN,
+        201,
+        path="/v1/datasets?project={project}",
+        body={"data": {"name": "new"}, "files": {"file": ("new.zip", archive())}},
+    ),
+    "GET /v1/datasets/{dataset_id}": Row(READ, path=DATASET),
+    "GET /v1/datasets/{dataset_id}/versions": Row(READ, path=f"{DATASET}/versions"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}": Row(READ, path=f"{DATASET}/versions/1"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples": Row(READ, path=f"{DATASET}/versions/1/samples"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/image": Row(
+        READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/image"
+    ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/mask": Row(
+        READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/mask"
+    ),
+    # Jobs
+    "GET /v1/jobs": Row(READ, lists=True),
+    "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
+    "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
+    "POST /v1/jobs/{job_id}:cancel": Row(TRAIN, 202, path="/v1/jobs/{job}:cancel"),
+    "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
+    "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
+    "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
+    "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
+    "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
+    "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
+    "GET /v1/jobs/{job_id}/samples/{sample}/image": Row(READ, path=f"{SAMPLES}/image"),
+    "GET /v1/jobs/{job_id}/samples/{sample}/overlay": Row(READ, path=f"{SAMPLES}/overlay"),
+    # Models
+    "GET /v1/models": Row(READ, lists=True),
+    "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
+    "GET /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
+    "HEAD /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
+    # Access
+    "GET /v1/me": Row(READ),
+    "GET /v1/projects": Row(READ, lists=True),
+    "POST /v1/projects": Row(OPERATOR, 201, body={"json": {"name": "third"}}),
+    "GET /v1/projects/{project_id}": Row(READ, path="/v1/projects/{project}"),
+    "POST /v1/projects/{project_id}/keys": Row(ADMIN, 201, path=KEYS, body={"json": {"name": "new", "role": "admin"}}),
+    "GET /v1/projects/{project_id}/keys": Row(ADMIN, path=KEYS),
+    "DELETE /v1/projects/{project_id}/keys/{key_id}": Row(ADMIN, 204, path=f"{KEYS}/{{key}}"),
+    "GET /v1/keys": Row(OPERATOR),
+    "POST /v1/keys": Row(OPERATOR, 201, body={"json": {"name": "another"}}),
+    "DELETE /v1/keys/{key_id}": Row(OPERATOR, 204, path="/v1/keys/{spare}"),
+    "GET /v1/audit": Row(ADMIN, lists=True),
+    "GET /v1/audit.jsonl": Row(ADMIN, lists=True),
+    # Pages
+    "GET /login": Row(NOBODY, page=True),
+    "POST /login": Row(NOBODY, 401, page=True, body={"data": {"key": "wrong"}}),
+    "POST /logout": Row(NOBODY, 303, page=True),
+    "GET /": Row(READ, page=True, lists=True),
+    "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
+    "GET /jobs/{job_id}/samples/{sample}": Row(READ, path=f"/jobs/{{job}}/samples/{SAMPLE}", page=True),
+}
+
+
+@dataclass
+class World:
+    """Two projects with the same things in each, and everybody's keys to the first."""
+
+    http: TestClient
+    context: Context
+    own: dict[str, str]
+    other: dict[str, str]
+    keys: dict[str, str]
+
+    def ask(self, route: str, who: str, things: dict[str, str]) -> httpx.Response:
+        """The request of a row, made by somebody, of these things."""
+        row, method = ROWS[route], route.split(" ", maxsplit=1)[0].replace("MOUNT", "GET")
+        path = filled(row.path or route.split(" ")[1], things)
+        headers = {}
+        if who != NOBODY and row.page:
+            headers["Cookie"] = f"{SESSION_COOKIE}={self.signed_in(who)}"
+        elif who != NOBODY:
+            headers["Authorization"] = f"Bearer {self.keys[who]}"
+        return self.http.request(method, path, headers=headers, follow_redirects=False, **filled(row.body, things))
+
+    def signed_in(self, who: str) -> str:
+        with self.context.sessions.begin() as session:
+            caller = access.find_key(session, self.keys[who])
+            assert caller is not None
+            return access.sign_in(session, caller)
+
+
+def filled(value: Any, things: dict[str, str]) -> Any:
+    """A path or body with the names of things put in."""
+    if isinstance(value, dict):
+        return {name: filled(part, things) for name, part in value.items()}
+    if isinstance(value, str):
+        for name, thing in things.items():
+            value = value.replace(f"{{{name}}}", thing)
+    return value
+
+
+@pytest.fixture
+def world(
+    context: Context, stranger: TestClient, finish_job: Callable[..., str], scripted: ModuleType
+) -> Iterator[World]:
+    sides = []
+    for side in ("a", "b"):
+        with context.sessions.begin() as session:
+            project = projects.add(session, f"project-{side}").id
+            victim = access.add_key(
+                session,
+                access.new_key(),
+                name=f"key-of-{side}",
+                role=Role.READ,
+                project_id=project,
+                created_by="tests",
+            ).id
+        job = finish_job(f"ds-{side}", f"job-{side}", project)
+        scripted.write_result(context.store, job, 1, 2)
+        result = read_result(context.store, job)
+        assert result is not None
+        with context.sessions.begin() as session:
+            row = jobs.lock_job(session, job)
+            assert row is not None
+            jobs.add_result(session, row, result)
+        sides.append({"project": project, "dataset": f"ds-{side}", "job": job, "key": victim})
+    keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
+    with context.sessions.begin() as session:
+        for who, key in keys.items():
+            role, project_id = (Role.ADMIN, None) if who == OPERATOR else (Role(who), sides[0]["project"])
+            access.add_key(session, key, name=who, role=role, project_id=project_id, created_by="tests")
+        spare = access.add_key(
+            session, access.new_key(), name="spare", role=Role.ADMIN, project_id=None, created_by="tests"
+        )
+        for side in sides:
+            side["spare"] = spare.id
+    yield World(stranger, context, sides[0], sides[1], keys)
+
+
+def expected(row: Row, who: str, *, foreign: bool) -> int:
+    """The status that the table states."""
+    order = (NOBODY, *Role, OPERATOR)
+    if row.needs == NOBODY:
+        return row.ok
+    if who == NOBODY:
+        return 303 if row.page else 401
+    if order.index(who) < order.index(row.needs):
+        return 403
+    return row.foreign if foreign and who != OPERATOR and scoped(row) else row.ok
+
+
+def scoped(row: Row) -> bool:
+    """Whether the request names a thing of a project."""
+    return any(f"{{{name}}}" in row.path + str(row.body) for name in UNKNOWN)
+
+
+def test_no_route_is_without_a_row(app: FastAPI) -> None:
+    routes = set()
+    for route in iter_route_contexts(app.routes):
+        methods = route.methods or {"MOUNT"}
+        # HEAD beside GET is Starlette's own doing, for its plain routes
+        routes |= {f"{method} {route.path}" for method in (methods - {"HEAD"} or methods)}
+    assert routes == ROWS.keys()
+
+
+def test_the_description_names_the_refusals(app: FastAPI) -> None:
+    paths = app.openapi()["paths"]
+    for route, row in ROWS.items():
+        method, path = route.lower().split(" ")
+        if path not in paths or method not in paths[path]:
+            continue
+        known = paths[path][method]["responses"].keys()
+        assert ("401" in known) == (row.needs != NOBODY), route
+        assert ("403" in known) == (row.needs not in {NOBODY, READ}), route
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["own", "other"])
+def test_every_route_answers_each_role_as_the_table_says(world: World, foreign: bool) -> None:
+    wrong = []
+    for route, row in ROWS.items():
+        for who in CALLERS:
+            answer = world.ask(route, who, world.other if foreign else world.own)
+            wanted = expected(row, who, foreign=foreign)
+            if answer.status_code != wanted:
+                wrong.append(f"{route} by {who}: {answer.status_code} and not {wanted}: {answer.text[:200]}")
+    assert wrong == []
+
+
+def test_things_of_another_project_are_as_those_that_nobody_has(world: World) -> None:
+    def told(answer: httpx.Response, things: dict[str, str]) -> tuple[int, str, dict[str, str]]:
+        text = answer.text.replace(answer.headers["x-request-id"], "<request>")
+        for name, thing in things.items():
+            text = text.replace(thing, f"<{name}>")
+        changing = {"x-request-id", "content-length", "date"}
+        return answer.status_code, text, {k: v for k, v in answer.headers.items() if k not in changing}
+
+    compared = 0
+    for route, row in ROWS.items():
+        if not scoped(row):
+            continue
+        for who in Role:
+            theirs = told(world.ask(route, who, world.other), world.other)
+            nobodys = told(world.ask(route, who, UNKNOWN), UNKNOWN)
+            assert theirs == nobodys, f"{route} by {who}"
+            compared += 1
+    assert compared > 80
+    # A key of another project is not to be had through the own one either.
+    mixed = {**world.own, "key": world.other["key"]}
+    assert world.ask("DELETE /v1/projects/{project_id}/keys/{key_id}", ADMIN, mixed).status_code == 404
+
+
+def test_lists_show_what_is_the_caller_s_and_nothing_else(world: World) -> None:
+    for things in (world.own, world.other):
+        world.ask("POST /v1/jobs", OPERATOR, things)  # so that there is something in the audit trail of both
+    for route, row in ROWS.items():
+        if row.lists:
+            seen = world.ask(route, ADMIN, {}).text
+            everything = world.ask(route, OPERATOR, {}).text
+            hidden = [world.other["project"], world.other["dataset"], world.other["job"], "project-b"]
+            assert not [text for text in hidden if text in seen], route
+            for things in (world.own, world.other):
+                assert any(things[name] in everything for name in ("project", "dataset", "job")), route
+            assert any(world.own[name] in seen for name in ("project", "dataset", "job")), route
