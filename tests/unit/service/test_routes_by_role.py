@@ -19,12 +19,14 @@ from PIL import Image
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
+from service.db.tables import Upload, now
+from service.db.uploads import KEPT, UploadState
 from service.jobs.ingest import read_result
 from service.roles import Role
 
 NOBODY, READ, TRAIN, ADMIN, OPERATOR = "nobody", "read", "train", "admin", "operator"
 CALLERS = (NOBODY, *Role, OPERATOR)
-UNKNOWN = {"project": "prj-none", "dataset": "ds-none", "job": "job-none", "key": "key-none"}
+UNKNOWN = {"project": "prj-none", "dataset": "ds-none", "job": "job-none", "key": "key-none", "upload": "upl-none"}
 SAMPLE = "case 1"
 
 
@@ -32,8 +34,8 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{job}` and `{key}`: then the route is tried with those of
-    the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked through.
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}` and `{key}`: then the route is tried with
+    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked through.
     """
 
     needs: str
@@ -58,11 +60,13 @@ def archive() -> bytes:
 
 
 DATASET = "/v1/datasets/{dataset}"
+UPLOAD = "/v1/uploads/{upload}"
 SAMPLES = f"/v1/jobs/{{job}}/samples/{SAMPLE}"
 KEYS = "/v1/projects/{project}/keys"
 ROWS = {
     "GET /healthz": Row(NOBODY),
     "GET /readyz": Row(NOBODY, 503),  # no Ray in this test
+    "GET /metrics": Row(READ),
     "GET /openapi.json": Row(NOBODY),
     "GET /docs": Row(NOBODY),
     "GET /docs/oauth2-redirect": Row(NOBODY),
@@ -86,6 +90,20 @@ ROWS = {
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/mask": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/mask"
     ),
+    # Uploads
+    "POST /v1/uploads": Row(
+        TRAIN, 201, path="/v1/uploads?project={project}", body={"json": {"name": "new", "size": 1}}
+    ),
+    "GET /v1/uploads/{upload_id}": Row(TRAIN, path=UPLOAD),
+    "GET /v1/uploads/{upload_id}/parts/{number}": Row(TRAIN, path=f"{UPLOAD}/parts/1"),
+    "POST /v1/uploads/{upload_id}:complete": Row(
+        TRAIN,
+        409,
+        path=f"{UPLOAD}:complete",
+        body={"json": {"sha256": "0" * 64}},  # its part is not here
+    ),
+    "PUT /v1/uploads/{upload_id}/parts/{number}": Row(TRAIN, 204, path=f"{UPLOAD}/parts/1", body={"content": "x"}),
+    "DELETE /v1/uploads/{upload_id}": Row(TRAIN, 204, path=UPLOAD),
     # Jobs
     "GET /v1/jobs": Row(READ, lists=True),
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
@@ -141,12 +159,32 @@ class World:
         """The request of a row, made by somebody, of these things."""
         row, method = ROWS[route], route.split(" ", maxsplit=1)[0].replace("MOUNT", "GET")
         path = filled(row.path or route.split(" ")[1], things)
+        self.begin_upload(things)
         headers = {}
         if who != NOBODY and row.page:
             headers["Cookie"] = f"{SESSION_COOKIE}={self.signed_in(who)}"
         elif who != NOBODY:
             headers["Authorization"] = f"Bearer {self.keys[who]}"
         return self.http.request(method, path, headers=headers, follow_redirects=False, **filled(row.body, things))
+
+    def begin_upload(self, things: dict[str, str]) -> None:
+        """An upload that waits for its only part, also where an earlier request gave it up."""
+        if "upload" in things and things != UNKNOWN:
+            with self.context.sessions.begin() as session:
+                session.merge(
+                    Upload(
+                        id=things["upload"],
+                        project_id=things["project"],
+                        fields={"name": "large", "mask_threshold": None, "layout": "auto"},
+                        size=1,
+                        part_size=1,
+                        state=UploadState.OPEN,
+                        done=0,
+                        total=0,
+                        errors=[],
+                        expires_at=now() + KEPT,
+                    )
+                )
 
     def signed_in(self, who: str) -> str:
         with self.context.sessions.begin() as session:
@@ -189,7 +227,7 @@ def world(
             row = jobs.lock_job(session, job)
             assert row is not None
             jobs.add_result(session, row, result)
-        sides.append({"project": project, "dataset": f"ds-{side}", "job": job, "key": victim})
+        sides.append({"project": project, "dataset": f"ds-{side}", "job": job, "key": victim, "upload": f"upl-{side}"})
     keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
     with context.sessions.begin() as session:
         for who, key in keys.items():
