@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from service.api.audit import AuditEntry, AuditPage
 from service.api.datasets import DatasetPage, DatasetResource
-from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
 from service.api.keys import CreatedKey, KeyPage, KeyResource
 from service.api.models import ModelPage, ModelResource
 from service.api.projects import Me, ProjectPage, ProjectResource
@@ -160,6 +160,12 @@ class Client:
         headers = _idempotency(idempotency_key)
         response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
         return JobResource.model_validate_json(response.content)
+
+    def plan(self, spec: JobSpec) -> JobPlan:
+        """What `train` would do; refused as it would be, and nothing is created."""
+        body, dry = spec.model_dump(mode="json"), {"dry_run": True}
+        response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
+        return JobPlan.model_validate_json(response.content)
 
     def job(self, job_id: str) -> JobResource:
         """A job as it is now."""

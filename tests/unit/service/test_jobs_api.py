@@ -10,6 +10,7 @@ from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs import networks
 from service.jobs.lifecycle import State
+from tests.unit.service.fake_ray import FakeRay
 from workers.contract.request import Failure
 
 
@@ -59,19 +60,59 @@ def test_a_posted_job_is_queued_and_can_be_read(client: TestClient, post: Callab
         ({"learning_rate": "fast"}, "learning_rate", "number"),
     ],
 )
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
 def test_what_cannot_be_trained_is_refused_with_the_reason(
     client: TestClient,
     add_dataset: Callable[..., str],
     change: dict[str, object],
     field: str | None,
     words: str,
+    query: str,
 ) -> None:
-    answer = client.post("/v1/jobs", json={"dataset_id": add_dataset(), **change})
+    answer = client.post(f"/v1/jobs{query}", json={"dataset_id": add_dataset(), **change})
     assert answer.status_code == 422
     faults = [fault for fault in answer.json()["errors"] if fault["field"] == field]
     assert faults, answer.text
     assert words in json.dumps(faults)
     assert client.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_a_dry_run_says_what_would_be_trained_and_creates_nothing(
+    client: TestClient, add_dataset: Callable[..., str]
+) -> None:
+    body = {"dataset_id": add_dataset(6), "workers": 2}
+    headers = {"Idempotency-Key": "once"}
+    answer = client.post("/v1/jobs", params={"dry_run": True}, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert plan["dataset"] | {"classes": 2, "sample_count": 6, "spatial_dims": 2, "version": 1} == plan["dataset"]
+    assert plan["cluster"] == {"cpus": 2, "gpus": 0, "starts": "unknown", "waiting_for": ""}
+    assert client.get("/v1/jobs").json()["jobs"] == []
+    assert client.get("/v1/audit", params={"action": "job.create"}).json()["entries"] == []
+    job = client.post("/v1/jobs", json=body, headers=headers)  # the key is still free
+    assert (job.status_code, job.headers.get("Idempotency-Replayed")) == (202, None)
+    assert job.json()["spec"] == plan["spec"]
+    assert job.json()["project_id"] == plan["project_id"]
+
+
+def test_a_dry_run_knows_the_cluster_and_the_queue(
+    client: TestClient, add_dataset: Callable[..., str], ray: FakeRay
+) -> None:
+    dataset_id = add_dataset()
+
+    def plan(workers: int, **spec: object) -> dict[str, object]:
+        body = {"dataset_id": dataset_id, "workers": workers, **spec}
+        answer = client.post("/v1/jobs", params={"dry_run": True}, json=body)
+        return answer.json() | {"status": answer.status_code}
+
+    assert plan(4)["cluster"] == {"cpus": 4, "gpus": 0, "starts": "now", "waiting_for": ""}
+    assert plan(8, min_workers=2)["cluster"]["cpus"] == 4  # as many as there is room for
+    never = plan(5)
+    assert (never["status"], never["errors"][0]["field"]) == (422, "workers")
+    client.post("/v1/jobs", json={"dataset_id": dataset_id, "workers": 3})  # ahead in the queue
+    assert plan(1)["cluster"]["starts"] == "now"
+    later = plan(2)["cluster"]
+    assert (later["starts"], later["waiting_for"]) == ("later", "2 CPUs (1 free of 4)")
 
 
 def test_a_network_is_built_before_the_job_is_taken(

@@ -35,7 +35,8 @@ class Row:
     """What a route answers.
 
     `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}` and `{key}`: then the route is tried with
-    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked through.
+    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked
+    through.
     """
 
     needs: str
