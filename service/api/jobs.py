@@ -234,6 +234,13 @@ def list_jobs(
     return JobPage(jobs=[resource(job) for job in found[:limit]], next_page_token=token)
 
 
+# Before the routes with an id, so that it is not taken for one.
+@router.get("/schema")
+def read_schema() -> dict[str, Any]:
+    """The JSON Schema of a job as it is posted: every option with its default and bounds, for forms and editors."""
+    return JobSpec.model_json_schema()
+
+
 @router.get("/{job_id}", responses=problems(404))
 def read_job(job: JobDep) -> JobResource:
     """A job with its state, progress and newest metrics."""

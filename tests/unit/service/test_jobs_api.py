@@ -11,7 +11,7 @@ from service.db import jobs
 from service.jobs import networks
 from service.jobs.lifecycle import State
 from tests.unit.service.fake_ray import FakeRay
-from workers.contract.request import Failure
+from workers.contract.request import Failure, JobSpec
 
 
 @pytest.fixture
@@ -75,6 +75,19 @@ def test_what_cannot_be_trained_is_refused_with_the_reason(
     assert faults, answer.text
     assert words in json.dumps(faults)
     assert client.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_the_schema_describes_every_option(client: TestClient) -> None:
+    schema = client.get("/v1/jobs/schema").json()
+    options = schema["properties"]
+    assert schema["required"] == ["dataset_id"]
+    assert schema["additionalProperties"] is False
+    assert [name for name, option in options.items() if not option.get("description")] == []
+    assert [name for name, option in options.items() if "default" not in option] == ["dataset_id"]
+    assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (60, 1)
+    assert JobSpec.model_validate({name: option.get("default", "ds-1") for name, option in options.items()}) == JobSpec(
+        dataset_id="ds-1"
+    )
 
 
 def test_a_dry_run_says_what_would_be_trained_and_creates_nothing(
