@@ -32,6 +32,7 @@ app.command()(cli_jobs.train)
 app.command()(cli_jobs.jobs)
 app.command("job")(cli_jobs.show_job)
 app.command()(cli_jobs.cancel)
+app.command()(cli_jobs.retry)
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 

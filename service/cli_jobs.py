@@ -146,3 +146,11 @@ def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
 
     with terminal.expected_errors(), connect(url, key) as dale:
         terminal.say(f"Job {job_id} is {dale.cancel(job_id).state}.")
+
+
+def retry(job_id: JobId, url: Url = None, key: Key = None) -> None:
+    """Try a job again that failed or was cancelled, from its newest checkpoint on."""
+    from service import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        terminal.say(f"Job {job_id} is {dale.retry(job_id).state}.")

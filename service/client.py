@@ -180,6 +180,11 @@ class Client:
         response = self._send("POST", f"/v1/jobs/{_part(job_id)}:cancel")
         return JobResource.model_validate_json(response.content)
 
+    def retry(self, job_id: str) -> JobResource:
+        """Queue a job again that failed or was cancelled; it goes on from its newest checkpoint."""
+        response = self._send("POST", f"/v1/jobs/{_part(job_id)}:retry")
+        return JobResource.model_validate_json(response.content)
+
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""
         return self._pages(EpochPage, f"/v1/jobs/{_part(job_id)}/epochs", {}, lambda page: page.epochs)

@@ -15,9 +15,9 @@ from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
 from service.db import audit, jobs, tables
-from service.errors import NotFound, Unavailable
+from service.errors import Conflict, NotFound, Unavailable
 from service.jobs import checks
-from service.jobs.lifecycle import State, on_cancel
+from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
 from service.roles import Caller
 from workers.contract.request import Failure, JobSpec, Progress
@@ -45,7 +45,9 @@ class JobResource(BaseModel):
     state: State
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
     spec: JobSpec
-    attempt: int = Field(description="0 before the first; a run that the cluster lost resumes as the next one")
+    attempt: int = Field(
+        description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
+    )
     epochs_done: int
     progress: Progress | None
     metrics: dict[str, Any] | None = Field(description="of the last finished epoch")
@@ -256,6 +258,25 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
         audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
         jobs.set_state(session, job, target)
         session.flush()
+    return resource(job)
+
+
+@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409))
+def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
+    """Queue a job again that failed or was cancelled: as a new attempt, from its newest checkpoint on.
+
+    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing.
+    """
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+    state = State(job.state)
+    if state is State.QUEUED:
+        return resource(job)
+    if not can_retry(state):
+        why = "its model is there" if state is State.SUCCEEDED else "it is not over, and goes on by itself"
+        raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
+    audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
+    jobs.retry(session, job)
+    session.flush()
     return resource(job)
 
 

@@ -111,7 +111,7 @@ class JobSpec(Model):
         default=None,
         ge=1,
         le=366 * 24 * 3600,
-        description="from the POST on, waiting included; a job that takes longer is stopped and fails",
+        description="from the POST or a retry on, waiting included; a job that takes longer is stopped and fails",
     )
 
     @model_validator(mode="after")

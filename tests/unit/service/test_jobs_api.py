@@ -203,9 +203,42 @@ def test_a_running_job_is_cancelling_until_ray_says_so(
         assert client.post(f"/v1/jobs/{job_id}:cancel").json()["state"] == "CANCELLING"
 
 
-@pytest.mark.parametrize("path", ["", ":cancel", "/epochs", "/logs", "/events", "/samples", "/samples/a/history"])
+def test_a_job_that_was_cancelled_is_queued_again_once(
+    client: TestClient, post: Callable[..., dict[str, object]]
+) -> None:
+    job_id = post()["id"]
+    assert client.post(f"/v1/jobs/{job_id}:retry").json()["state"] == "QUEUED"  # it is: nothing changes
+    client.post(f"/v1/jobs/{job_id}:cancel")
+    for _ in range(2):
+        answer = client.post(f"/v1/jobs/{job_id}:retry")
+        assert (answer.status_code, answer.json()["state"]) == (202, "QUEUED"), answer.text
+        assert (answer.json()["finished_at"], answer.json()["waiting_for"]) == (None, "its turn")
+    told = client.get("/v1/audit", params={"action": "job.retry"}).json()["entries"]
+    assert [(entry["target"], entry["details"]["state"]) for entry in told] == [(job_id, "CANCELLED")]
+
+
+@pytest.mark.parametrize(("state", "words"), [(State.RUNNING, "by itself"), (State.SUCCEEDED, "model")])
+def test_only_what_failed_or_was_cancelled_is_tried_again(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context, state: State, words: str
+) -> None:
+    job_id = str(post()["id"])
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, "x-1")
+        jobs.set_state(session, job, state)
+    answer = client.post(f"/v1/jobs/{job_id}:retry")
+    assert answer.status_code == 409
+    assert state in answer.json()["detail"]
+    assert words in answer.json()["detail"]
+    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == state
+
+
+@pytest.mark.parametrize(
+    "path", ["", ":cancel", ":retry", "/epochs", "/logs", "/events", "/samples", "/samples/a/history"]
+)
 def test_an_unknown_job_is_not_found(client: TestClient, path: str) -> None:
-    method = "POST" if path == ":cancel" else "GET"
+    method = "POST" if path.startswith(":") else "GET"
     answer = client.request(method, f"/v1/jobs/job-none{path}")
     assert answer.status_code == 404
     assert "job-none" in answer.json()["detail"]
