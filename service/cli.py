@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from service import cli_access
-from service.cli_options import Json, Key, Url, connect
+from service import cli_access, cli_jobs
+from service.cli_options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -28,9 +28,11 @@ app.add_typer(cli_access.keys, name="keys")
 app.add_typer(cli_access.projects, name="projects")
 app.command()(cli_access.audit)
 app.command()(cli_access.whoami)
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
-
+app.command()(cli_jobs.train)
+app.command()(cli_jobs.jobs)
+app.command("job")(cli_jobs.show_job)
+app.command()(cli_jobs.cancel)
+app.command()(cli_jobs.retry)
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 
@@ -166,140 +168,6 @@ def datasets(url: Url = None, key: Key = None, as_json: Json = False) -> None:
         terminal.say_json(found)
     else:
         terminal.out().print(terminal.datasets_table(found))
-
-
-@app.command()
-def train(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET[:VERSION]", help="As `dale upload` printed it.")],
-    method: Annotated[str, typer.Option(help="dale (labels are doubted) or plain (labels are believed).")] = "dale",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Hyperparameter of the method, e.g. temperature=0.03."),
-    ] = None,
-    network: Annotated[str | None, typer.Option(help="MONAI network (default: UNet).")] = None,
-    network_arguments: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Its arguments, e.g. '{\"channels\": [16, 32, 64]}'.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data (default: 60).")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Samples of a step, all workers together (default: 16).")
-    ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Images become so many pixels square (default: 128).")] = None,
-    patch_size: Annotated[
-        int | None, typer.Option(help="Volumes are cut into cubes of this edge (default: 32).")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser (default: 0.002).")] = None,
-    augmentation: Annotated[str | None, typer.Option(help="Random views: light or strong (default: strong).")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16 (default: float32).")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same training (default: 0).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that train together (default: 1).")] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Parts of a worker's share of a batch (default: 1).")] = None,
-    sharding: Annotated[str | None, typer.Option(help="none, or full: weights in shares (default: none).")] = None,
-    compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile the network.")] = None,
-    min_workers: Annotated[int | None, typer.Option(help="Go on with as few as these (default: with all).")] = None,
-    gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
-    timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Post a training job."""
-    from service import following, job_options, terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        given = {
-            "network": job_options.network(network, network_arguments),
-            "method": {"name": method, **job_options.settings(settings or [])},
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "learning_rate": learning_rate,
-            "augmentation": augmentation,
-            "precision": precision,
-            "seed": seed,
-            "workers": workers,
-            "accumulation": accumulation,
-            "sharding": sharding,
-            "compile": compiled,
-            "min_workers": min_workers,
-            "gpus_per_worker": gpus_per_worker,
-            "timeout_seconds": timeout_seconds,
-            "name": name,
-        }
-        job = dale.train(job_options.spec(dataset, given))
-        if not as_json:
-            terminal.say(f"Job {job.id} is {job.state}.")
-        if follow:
-            job = following.watch(dale, job)
-        if as_json:
-            terminal.say_json(job)
-        elif follow:
-            following.say_end(job)
-        else:
-            terminal.say(f"Watch it: dale job {job.id} --follow")
-    raise typer.Exit(following.exit_code(job) if follow else terminal.OK)
-
-
-@app.command()
-def jobs(
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state, e.g. RUNNING.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """List the jobs, newest first."""
-    from itertools import islice
-
-    from service import terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.jobs(state=state.upper() if state else None), limit))
-    if as_json:
-        terminal.say_json(found)
-    else:
-        terminal.out().print(terminal.jobs_table(found))
-
-
-@app.command("job")
-def show_job(
-    job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
-    logs: Annotated[bool, typer.Option("--logs", help="Print the end of its log instead.")] = False,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Show a job.
-
-    State, progress, metrics, and the cause if it failed.
-    """
-    from service import following, terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        if logs:
-            typer.echo(dale.logs(job_id), nl=False)
-            return
-        job = dale.job(job_id)
-        if follow:
-            job = following.watch(dale, job)
-    if as_json:
-        terminal.say_json(job)
-    else:
-        terminal.out().print(terminal.job_lines(job))
-    raise typer.Exit(following.exit_code(job) if follow else terminal.OK)
-
-
-@app.command()
-def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
-    """End a job; its workers are gone within seconds."""
-    from service import terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        terminal.say(f"Job {job_id} is {dale.cancel(job_id).state}.")
 
 
 @app.command()

@@ -14,6 +14,7 @@ Url = Annotated[
     typer.Option("--url", help="Address of the service (else DALE_URL, `dale login`, http://127.0.0.1:8000)."),
 ]
 Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

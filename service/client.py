@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from service.api.audit import AuditEntry, AuditPage
 from service.api.datasets import DatasetPage, DatasetResource
-from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
 from service.api.keys import CreatedKey, KeyPage, KeyResource
 from service.api.models import ModelPage, ModelResource
 from service.api.projects import Me, ProjectPage, ProjectResource
@@ -161,6 +161,12 @@ class Client:
         response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
         return JobResource.model_validate_json(response.content)
 
+    def plan(self, spec: JobSpec) -> JobPlan:
+        """What `train` would do; refused as it would be, and nothing is created."""
+        body, dry = spec.model_dump(mode="json"), {"dry_run": True}
+        response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
+        return JobPlan.model_validate_json(response.content)
+
     def job(self, job_id: str) -> JobResource:
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{_part(job_id)}")
@@ -172,6 +178,11 @@ class Client:
     def cancel(self, job_id: str) -> JobResource:
         """Ask a job to end; asking twice does no harm."""
         response = self._send("POST", f"/v1/jobs/{_part(job_id)}:cancel")
+        return JobResource.model_validate_json(response.content)
+
+    def retry(self, job_id: str) -> JobResource:
+        """Queue a job again that failed or was cancelled; it goes on from its newest checkpoint."""
+        response = self._send("POST", f"/v1/jobs/{_part(job_id)}:retry")
         return JobResource.model_validate_json(response.content)
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource
-    from service.api.jobs import JobResource
+    from service.api.jobs import JobPlan, JobResource
     from service.api.keys import KeyResource
     from service.api.projects import ProjectResource
     from service.api.samples import SampleResource
@@ -170,6 +170,20 @@ def job_lines(job: JobResource) -> Table:
     for name, value in rows:
         if value:
             table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return table
+
+
+def plan_lines(plan: JobPlan) -> Table:
+    """What would be trained, every option by its name."""
+    table = Table(show_header=False, box=None)
+    data, cluster = plan.dataset, plan.cluster
+    starts = {"now": "now", "later": f"waits for {cluster.waiting_for}", "unknown": "unknown: no cluster answers now"}
+    table.add_row("project", plan.project_id)
+    table.add_row("samples", f"{data.sample_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
+    table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
+    table.add_row("starts", starts[cluster.starts])
+    for name, value in plan.spec.model_dump(mode="json").items():
+        table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
     return table
 
 

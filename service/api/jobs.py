@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import CallerDep, Context, ContextDep, SessionDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
-from service.db import audit, datasets, jobs, tables
-from service.errors import FieldError, Invalid, NotFound, Unavailable
-from service.jobs import networks
-from service.jobs.capacity import needs, never_fits
-from service.jobs.lifecycle import State, on_cancel
+from service.db import audit, jobs, tables
+from service.errors import Conflict, NotFound, Unavailable
+from service.jobs import checks
+from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
 from service.roles import Caller
 from workers.contract.request import Failure, JobSpec, Progress
@@ -46,7 +45,9 @@ class JobResource(BaseModel):
     state: State
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
     spec: JobSpec
-    attempt: int = Field(description="0 before the first; a run that the cluster lost resumes as the next one")
+    attempt: int = Field(
+        description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
+    )
     epochs_done: int
     progress: Progress | None
     metrics: dict[str, Any] | None = Field(description="of the last finished epoch")
@@ -62,6 +63,34 @@ class JobPage(BaseModel):
 
     jobs: list[JobResource]
     next_page_token: str | None
+
+
+class PlannedDataset(BaseModel):
+    """The dataset version that a job would train on."""
+
+    dataset_id: str
+    version: int
+    sample_count: int
+    spatial_dims: int = Field(description="2: images, 3: volumes")
+    classes: int
+
+
+class PlannedResources(BaseModel):
+    """What a job would take of the cluster, and when."""
+
+    cpus: float
+    gpus: float
+    starts: Literal["now", "later", "unknown"] = Field(description="unknown: the cluster does not answer now")
+    waiting_for: str = Field(description="what it would wait for; empty if for nothing")
+
+
+class JobPlan(BaseModel):
+    """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
+
+    project_id: str
+    spec: JobSpec = Field(description="with the defaults filled in")
+    dataset: PlannedDataset
+    cluster: PlannedResources
 
 
 class EpochResource(BaseModel):
@@ -127,20 +156,35 @@ def _seen(job: tables.Job | None, job_id: str, caller: Caller) -> tables.Job:
 JobDep = Annotated[tables.Job, Depends(get_job, scope="function")]
 
 
-@router.post("", status_code=202, response_model=JobResource, responses=problems(400, 403, 409, 413, 422))
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobResource,
+    responses={
+        200: {"model": JobPlan, "description": "With `dry_run`: what would be trained"},
+        **problems(400, 403, 409, 413, 422),
+    },
+)
 def post_job(
-    spec: JobSpec, caller: TrainDep, context: ContextDep, session: SessionDep, idempotency: IdempotencyDep
+    spec: JobSpec,
+    caller: TrainDep,
+    context: ContextDep,
+    session: SessionDep,
+    idempotency: IdempotencyDep,
+    dry_run: Annotated[bool, Query(description="check everything, create nothing, and say what would be done")] = False,
 ) -> JSONResponse:
     """Train on a dataset version. Answers at once; the job waits for room and then runs by itself.
 
     The job belongs to the project of its dataset.
 
     Refused with the reason: unknown dataset versions and networks, arguments that the network does not take,
-    combinations that cannot be trained, and jobs larger than the cluster.
+    combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same.
     """
+    if dry_run:
+        return JSONResponse(_plan(spec, checks.check(context, caller, spec)).model_dump(mode="json"))
 
     def create() -> Answer:
-        _check(context, caller, spec)
+        checks.check(context, caller, spec)
         job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec)
         facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
         audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
@@ -150,49 +194,25 @@ def post_job(
     return idempotency.answer(session, spec.model_dump_json(), create)
 
 
-def _check(context: Context, caller: Caller, spec: JobSpec) -> None:
-    """Everything that can be known of a job before it runs; slow, so before the session takes its lock."""
-    networks.check_names(spec.network)
-    with context.database.read() as reading:
-        known = datasets.find(reading, spec.dataset_id, caller.project_id)
-        version = jobs.get_version(reading, known.id, spec.dataset_version) if known else None
-    if version is None:
-        field, reason = "dataset_id", f"there is no dataset {spec.dataset_id!r}"
-        if known:
-            field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
-        hint = "GET /v1/datasets lists what there is"
-        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
-    _check_size(spec, version.spatial_dims)
-    if reason := _too_large(context, spec):
-        field = "gpus_per_worker" if "GPU" in reason else "workers"
-        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
-    if context.settings.network_check:
-        size = spec.image_size if version.spatial_dims == 2 else spec.patch_size
-        classes = len(version.mask_values)
-        networks.check_by_building(spec.network, size=size, classes=classes, spatial_dims=version.spatial_dims)
-
-
-def _check_size(spec: JobSpec, spatial_dims: int) -> None:
-    """Refuse a size that the dataset's kind does not have, unless it is the default, which clients may send along."""
-    what, own, other = "images", "image_size", "patch_size"
-    if spatial_dims == 3:
-        what, own, other = "volumes", "patch_size", "image_size"
-    if getattr(spec, other) != JobSpec.model_fields[other].default:
-        fault = FieldError(field=other, reason=f"the dataset holds {what}", hint=f"leave it out, and set {own}")
-        raise Invalid(f"A dataset of {what} is trained with {own}, not {other}.", [fault])
-
-
-def _too_large(context: Context, spec: JobSpec) -> str:
-    """Why the job can never fit on the cluster; empty if it can, or if nobody knows yet: the queue finds out."""
-    endpoint = context.cluster.endpoint
-    if endpoint is None:
-        return ""
-    try:
-        with RayJobs(endpoint, timeout=2) as ray:
-            capacity = ray.capacity()
-    except RayUnreachableError:
-        return ""
-    return never_fits(needs(spec, capacity.total), capacity.total) if capacity else ""
+def _plan(spec: JobSpec, checked: checks.Checked) -> JobPlan:
+    version, waiting = checked.version, checked.waiting_for
+    return JobPlan(
+        project_id=checked.project_id,
+        spec=spec,
+        dataset=PlannedDataset(
+            dataset_id=version.dataset_id,
+            version=version.number,
+            sample_count=version.sample_count,
+            spatial_dims=version.spatial_dims,
+            classes=len(version.mask_values),
+        ),
+        cluster=PlannedResources(
+            cpus=checked.need.cpus,
+            gpus=checked.need.gpus,
+            starts="unknown" if waiting is None else "later" if waiting else "now",
+            waiting_for=waiting or "",
+        ),
+    )
 
 
 @router.get("", responses=problems(400, 422))
@@ -216,6 +236,13 @@ def list_jobs(
     return JobPage(jobs=[resource(job) for job in found[:limit]], next_page_token=token)
 
 
+# Before the routes with an id, so that it is not taken for one.
+@router.get("/schema")
+def read_schema() -> dict[str, Any]:
+    """The JSON Schema of a job as it is posted: every option with its default and bounds, for forms and editors."""
+    return JobSpec.model_json_schema()
+
+
 @router.get("/{job_id}", responses=problems(404))
 def read_job(job: JobDep) -> JobResource:
     """A job with its state, progress and newest metrics."""
@@ -231,6 +258,25 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
         audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
         jobs.set_state(session, job, target)
         session.flush()
+    return resource(job)
+
+
+@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409))
+def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
+    """Queue a job again that failed or was cancelled: as a new attempt, from its newest checkpoint on.
+
+    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing.
+    """
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+    state = State(job.state)
+    if state is State.QUEUED:
+        return resource(job)
+    if not can_retry(state):
+        why = "its model is there" if state is State.SUCCEEDED else "it is not over, and goes on by itself"
+        raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
+    audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
+    jobs.retry(session, job)
+    session.flush()
     return resource(job)
 
 

@@ -22,6 +22,7 @@ class Action(StrEnum):
     DATASET_CREATE = "dataset.create"
     JOB_CREATE = "job.create"
     JOB_CANCEL = "job.cancel"
+    JOB_RETRY = "job.retry"
     PROJECT_CREATE = "project.create"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

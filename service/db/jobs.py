@@ -47,9 +47,9 @@ def lock_job(session: Session, job_id: str) -> Job | None:
 
 
 def unfinished(session: Session) -> list[Job]:
-    """Jobs that are not over, oldest first."""
+    """Jobs that are not over, in the order of the queue: the longest in it first."""
     states = [state for state in State if not state.terminal]
-    query = select(Job).where(Job.state.in_(states)).order_by(Job.created_at, Job.id)
+    query = select(Job).where(Job.state.in_(states)).order_by(func.coalesce(Job.retried_at, Job.created_at), Job.id)
     return list(session.scalars(query))
 
 
@@ -84,6 +84,19 @@ def fail(session: Session, job: Job, failure: Failure) -> None:
     """End a job with a cause that a person can act on."""
     job.failure = failure.model_dump(mode="json")
     set_state(session, job, State.FAILED, cause=failure.cause, hint=failure.hint)
+
+
+def retry(session: Session, job: Job) -> None:
+    """Queue a job anew that failed or was cancelled; attempts and time limit count from here.
+
+    What earlier attempts have left stays: the next one has another number, so it reads no failure of theirs, and it
+    goes on from their newest checkpoint.
+    """
+    set_state(session, job, State.QUEUED, retry=True)
+    job.waiting_for = "its turn"
+    job.retried_at = now()
+    job.attempts_before = job.attempt
+    job.progress = job.failure = job.finished_at = None
 
 
 def add_event(session: Session, job_id: str, kind: str, data: dict[str, Any]) -> None:

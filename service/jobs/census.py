@@ -48,7 +48,9 @@ class Census(Collector):
         yield from counted
 
     def _count(self) -> list[Metric]:
-        query = select(Job.state, func.count(), func.min(Job.created_at)).group_by(Job.state)
+        query = select(Job.state, func.count(), func.min(func.coalesce(Job.retried_at, Job.created_at))).group_by(
+            Job.state
+        )
         with self._database.read() as session:
             found = {state: (number, oldest) for state, number, oldest in session.execute(query)}
         states, oldest_age = _families()

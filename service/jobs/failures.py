@@ -22,7 +22,7 @@ def too_slow(spec: JobSpec, epochs_done: int) -> Failure:
     """The job has taken longer than it may."""
     return Failure(
         kind="timeout",
-        cause=f"the job was not done {spec.timeout_seconds} s after its POST ({epochs_done} of {spec.epochs} epochs)",
+        cause=f"the job was not done in {spec.timeout_seconds} s ({epochs_done} of {spec.epochs} epochs)",
         hint="Post it again with a larger timeout_seconds, more workers or fewer epochs.",
     )
 
@@ -34,7 +34,7 @@ def explain(  # noqa: PLR0911 - one answer for each way a run can end
 
     Args:
         run: what Ray says of it.
-        attempt: which attempt it was, counted from 1.
+        attempt: which attempt it was, counted from 1; after somebody's retry from 1 again.
         log_tail: the end of its log.
         damage: what is wrong with what it wrote; empty if nothing is.
     """

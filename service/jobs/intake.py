@@ -26,8 +26,9 @@ class View:
     job_id: str
     state: State
     attempt: int
+    attempts_before: int
     spec: JobSpec
-    created_at: datetime
+    queued_at: datetime
 
     def need(self, total: Resources) -> Resources:
         """What it takes of a cluster of this size."""
@@ -37,7 +38,12 @@ class View:
     def timed_out(self) -> bool:
         """Whether it has taken longer than it may."""
         seconds = self.spec.timeout_seconds
-        return seconds is not None and now() > self.created_at + timedelta(seconds=seconds)
+        return seconds is not None and now() > self.queued_at + timedelta(seconds=seconds)
+
+    @property
+    def tries(self) -> int:
+        """Attempts since it was posted, or since somebody had it tried again."""
+        return self.attempt - self.attempts_before
 
     @property
     def submission(self) -> str:
@@ -47,7 +53,14 @@ class View:
 
 def view_of(job: Job) -> View:
     """The job as it is now."""
-    return View(job.id, State(job.state), job.attempt, JobSpec.model_validate(job.spec), job.created_at)
+    return View(
+        job_id=job.id,
+        state=State(job.state),
+        attempt=job.attempt,
+        attempts_before=job.attempts_before,
+        spec=JobSpec.model_validate(job.spec),
+        queued_at=job.retried_at or job.created_at,
+    )
 
 
 def unchanged(job: Job, view: View) -> bool:

@@ -7,6 +7,8 @@ QUEUED ──> STARTING ──> RUNNING ──> SUCCEEDED | FAILED
   v                  v
 CANCELLED <───── CANCELLING
 ```
+
+Somebody's retry takes FAILED and CANCELLED back to QUEUED.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ MAX_ATTEMPTS = 3
 
 
 class State(StrEnum):
-    """Where a job is; `terminal` ones are never left."""
+    """Where a job is; `terminal` ones are left only where somebody asks for a retry."""
 
     QUEUED = "QUEUED"
     STARTING = "STARTING"
@@ -44,8 +46,8 @@ MOVES: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset({State.STARTING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.CANCELLING: frozenset({State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
 }
 
 
@@ -103,6 +105,11 @@ def on_cancel(current: State) -> State:
     return current
 
 
+def can_retry(current: State) -> bool:
+    """Whether somebody may have a job tried again: what is under way goes on by itself, and a model stays."""
+    return State.QUEUED in MOVES[current]
+
+
 def decide(  # noqa: PLR0911 - one answer for each case
     state: State,
     run: RunStatus,
@@ -117,7 +124,7 @@ def decide(  # noqa: PLR0911 - one answer for each case
     Args:
         state: one that holds resources.
         run: what Ray says of the current attempt.
-        attempt: the current attempt, counted from 1.
+        attempt: the current attempt, counted from 1; after somebody's retry from 1 again.
         has_result: whether the run wrote its result manifest and everything that belongs to it is whole.
         broken: whether the attempt ended in a way that another one can mend: its process was killed, or what it wrote
             is damaged. A run that says itself why it failed is not broken.

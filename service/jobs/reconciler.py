@@ -170,7 +170,7 @@ class Reconciler:
         action = decide(
             view.state,
             run.status,
-            attempt=view.attempt,
+            attempt=view.tries,
             has_result=outcome.result is not None,
             broken=outcome.broken,
             timed_out=view.timed_out,
@@ -191,15 +191,14 @@ class Reconciler:
         if action is Action.RETRY:
             self._retry(view, ray, outcome.damage, tail)
         elif action is Action.CANCEL:
-            if transitions.cancelled(context, view, tail):
-                self._drop_checkpoints(view)
+            transitions.cancelled(context, view, tail)  # its checkpoints stay: a retry goes on from them
         elif action is Action.TIME_OUT:
             transitions.fail(context, view, too_slow(view.spec, epochs_done(context, view)), tail)
         elif outcome.result is not None:
             if transitions.succeed(context, view, outcome.result, tail):
                 self._drop_checkpoints(view)
         else:
-            failure = outcome.report or explain(run, view.attempt, tail, str(outcome.damage or ""))
+            failure = outcome.report or explain(run, view.tries, tail, str(outcome.damage or ""))
             transitions.fail(context, view, failure, tail)
         self._stop_sent.pop(view.submission, None)
         self._damaged.pop(view.submission, None)

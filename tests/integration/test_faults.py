@@ -113,7 +113,7 @@ def nothing_left(service: Service, store: ObjectStore, job_id: str) -> None:
         assert not alive(int(key.rsplit("-", 1)[1]))
     # Empty folders go with the head; the socket is one of its own processes'.
     assert [path for path in (Path(head.folder) / "tmp").rglob("*") if not path.is_dir() and not path.is_socket()] == []
-    if service.job(job_id)["state"] != "FAILED":  # a failed job may be tried again
+    if service.job(job_id)["state"] == "SUCCEEDED":  # any other may be tried again
         wait_for(lambda: not list(store.list(keys.checkpoints(job_id))))
 
 

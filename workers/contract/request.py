@@ -65,18 +65,18 @@ Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
 class JobSpec(Model):
     """A training job, as a user posts it."""
 
-    dataset_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    dataset_version: int = Field(default=1, ge=1)
+    dataset_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="what to train on")
+    dataset_version: int = Field(default=1, ge=1, description="versions are counted from 1")
     name: str = Field(default="", max_length=200, description="a name for people")
-    network: NetworkSpec = NetworkSpec()
-    method: Method = DaleMethod()
-    epochs: int = Field(default=60, ge=1, le=100_000)
+    network: NetworkSpec = Field(default=NetworkSpec(), description="what is trained")
+    method: Method = Field(default=DaleMethod(), description="whether labels are doubted, and how")
+    epochs: int = Field(default=60, ge=1, le=100_000, description="passes over the data")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="samples of one step, over all workers together")
     image_size: int = Field(default=128, ge=16, le=4096, description="images are resized to this many pixels square")
     patch_size: int = Field(
         default=32, ge=16, le=512, description="edge of the cubes that volumes are trained on, in voxels"
     )
-    learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="of the optimizer")
     augmentation: Literal["light", "strong"] = Field(
         default="strong", description="how far the random views go: rotation by any angle, or by a few degrees"
     )
@@ -98,8 +98,8 @@ class JobSpec(Model):
         description="compile network and teacher (torch.compile): cheaper steps, a start that takes up to minutes "
         "longer; empty: in long runs of networks that are known to gain",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    workers: int = Field(default=1, ge=1, le=1024)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="the same seed, the same training")
+    workers: int = Field(default=1, ge=1, le=1024, description="processes that train together")
     min_workers: int | None = Field(
         default=None,
         ge=1,
@@ -111,7 +111,7 @@ class JobSpec(Model):
         default=None,
         ge=1,
         le=366 * 24 * 3600,
-        description="from the POST on, waiting included; a job that takes longer is stopped and fails",
+        description="from the POST or a retry on, waiting included; a job that takes longer is stopped and fails",
     )
 
     @model_validator(mode="after")

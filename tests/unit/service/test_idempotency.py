@@ -76,7 +76,7 @@ def test_while_the_first_is_answered_the_second_is_told_to_wait(
         entered.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr("service.api.jobs._check", slow)
+    monkeypatch.setattr("service.jobs.checks.check", slow)
     answers = []
     thread = threading.Thread(target=lambda: answers.append(post(client, body)))
     thread.start()

@@ -10,7 +10,8 @@ from service.api.dependencies import Context
 from service.db import jobs
 from service.jobs import networks
 from service.jobs.lifecycle import State
-from workers.contract.request import Failure
+from tests.unit.service.fake_ray import FakeRay
+from workers.contract.request import Failure, JobSpec
 
 
 @pytest.fixture
@@ -59,19 +60,72 @@ def test_a_posted_job_is_queued_and_can_be_read(client: TestClient, post: Callab
         ({"learning_rate": "fast"}, "learning_rate", "number"),
     ],
 )
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
 def test_what_cannot_be_trained_is_refused_with_the_reason(
     client: TestClient,
     add_dataset: Callable[..., str],
     change: dict[str, object],
     field: str | None,
     words: str,
+    query: str,
 ) -> None:
-    answer = client.post("/v1/jobs", json={"dataset_id": add_dataset(), **change})
+    answer = client.post(f"/v1/jobs{query}", json={"dataset_id": add_dataset(), **change})
     assert answer.status_code == 422
     faults = [fault for fault in answer.json()["errors"] if fault["field"] == field]
     assert faults, answer.text
     assert words in json.dumps(faults)
     assert client.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_the_schema_describes_every_option(client: TestClient) -> None:
+    schema = client.get("/v1/jobs/schema").json()
+    options = schema["properties"]
+    assert schema["required"] == ["dataset_id"]
+    assert schema["additionalProperties"] is False
+    assert [name for name, option in options.items() if not option.get("description")] == []
+    assert [name for name, option in options.items() if "default" not in option] == ["dataset_id"]
+    assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (60, 1)
+    assert JobSpec.model_validate({name: option.get("default", "ds-1") for name, option in options.items()}) == JobSpec(
+        dataset_id="ds-1"
+    )
+
+
+def test_a_dry_run_says_what_would_be_trained_and_creates_nothing(
+    client: TestClient, add_dataset: Callable[..., str]
+) -> None:
+    body = {"dataset_id": add_dataset(6), "workers": 2}
+    headers = {"Idempotency-Key": "once"}
+    answer = client.post("/v1/jobs", params={"dry_run": True}, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert plan["dataset"] | {"classes": 2, "sample_count": 6, "spatial_dims": 2, "version": 1} == plan["dataset"]
+    assert plan["cluster"] == {"cpus": 2, "gpus": 0, "starts": "unknown", "waiting_for": ""}
+    assert client.get("/v1/jobs").json()["jobs"] == []
+    assert client.get("/v1/audit", params={"action": "job.create"}).json()["entries"] == []
+    job = client.post("/v1/jobs", json=body, headers=headers)  # the key is still free
+    assert (job.status_code, job.headers.get("Idempotency-Replayed")) == (202, None)
+    assert job.json()["spec"] == plan["spec"]
+    assert job.json()["project_id"] == plan["project_id"]
+
+
+def test_a_dry_run_knows_the_cluster_and_the_queue(
+    client: TestClient, add_dataset: Callable[..., str], ray: FakeRay
+) -> None:
+    dataset_id = add_dataset()
+
+    def plan(workers: int, **spec: object) -> dict[str, object]:
+        body = {"dataset_id": dataset_id, "workers": workers, **spec}
+        answer = client.post("/v1/jobs", params={"dry_run": True}, json=body)
+        return answer.json() | {"status": answer.status_code}
+
+    assert plan(4)["cluster"] == {"cpus": 4, "gpus": 0, "starts": "now", "waiting_for": ""}
+    assert plan(8, min_workers=2)["cluster"]["cpus"] == 4  # as many as there is room for
+    never = plan(5)
+    assert (never["status"], never["errors"][0]["field"]) == (422, "workers")
+    client.post("/v1/jobs", json={"dataset_id": dataset_id, "workers": 3})  # ahead in the queue
+    assert plan(1)["cluster"]["starts"] == "now"
+    later = plan(2)["cluster"]
+    assert (later["starts"], later["waiting_for"]) == ("later", "2 CPUs (1 free of 4)")
 
 
 def test_a_network_is_built_before_the_job_is_taken(
@@ -149,9 +203,42 @@ def test_a_running_job_is_cancelling_until_ray_says_so(
         assert client.post(f"/v1/jobs/{job_id}:cancel").json()["state"] == "CANCELLING"
 
 
-@pytest.mark.parametrize("path", ["", ":cancel", "/epochs", "/logs", "/events", "/samples", "/samples/a/history"])
+def test_a_job_that_was_cancelled_is_queued_again_once(
+    client: TestClient, post: Callable[..., dict[str, object]]
+) -> None:
+    job_id = post()["id"]
+    assert client.post(f"/v1/jobs/{job_id}:retry").json()["state"] == "QUEUED"  # it is: nothing changes
+    client.post(f"/v1/jobs/{job_id}:cancel")
+    for _ in range(2):
+        answer = client.post(f"/v1/jobs/{job_id}:retry")
+        assert (answer.status_code, answer.json()["state"]) == (202, "QUEUED"), answer.text
+        assert (answer.json()["finished_at"], answer.json()["waiting_for"]) == (None, "its turn")
+    told = client.get("/v1/audit", params={"action": "job.retry"}).json()["entries"]
+    assert [(entry["target"], entry["details"]["state"]) for entry in told] == [(job_id, "CANCELLED")]
+
+
+@pytest.mark.parametrize(("state", "words"), [(State.RUNNING, "by itself"), (State.SUCCEEDED, "model")])
+def test_only_what_failed_or_was_cancelled_is_tried_again(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context, state: State, words: str
+) -> None:
+    job_id = str(post()["id"])
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, "x-1")
+        jobs.set_state(session, job, state)
+    answer = client.post(f"/v1/jobs/{job_id}:retry")
+    assert answer.status_code == 409
+    assert state in answer.json()["detail"]
+    assert words in answer.json()["detail"]
+    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == state
+
+
+@pytest.mark.parametrize(
+    "path", ["", ":cancel", ":retry", "/epochs", "/logs", "/events", "/samples", "/samples/a/history"]
+)
 def test_an_unknown_job_is_not_found(client: TestClient, path: str) -> None:
-    method = "POST" if path == ":cancel" else "GET"
+    method = "POST" if path.startswith(":") else "GET"
     answer = client.request(method, f"/v1/jobs/job-none{path}")
     assert answer.status_code == 404
     assert "job-none" in answer.json()["detail"]

@@ -11,15 +11,17 @@ from service.jobs.lifecycle import (
     ImpossibleMoveError,
     RunStatus,
     State,
+    can_retry,
     decide,
     move,
     on_cancel,
 )
 
 
-def test_terminal_states_are_never_left() -> None:
+def test_terminal_states_are_left_only_by_a_retry() -> None:
+    assert {state for state in State if can_retry(state)} == {State.FAILED, State.CANCELLED}
     for current, target in itertools.product(State, State):
-        if current.terminal:
+        if current.terminal and not (can_retry(current) and target is State.QUEUED):
             with pytest.raises(ImpossibleMoveError):
                 move(current, target)
 

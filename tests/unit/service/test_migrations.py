@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.db import access, audit, migrations
 from service.db.session import open_database
-from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Sample
+from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Job, Sample
 from service.roles import SERVICE, Role
 
 
@@ -233,4 +233,25 @@ def test_datasets_from_before_volumes_are_folders_of_images(both_databases: str)
     with database.engine.connect() as connection:
         assert list(connection.execute(text("SELECT * FROM samples"))) == [("ds-1", 1, 0, "case", "a", "b", 8, 9, 0.5)]
     migrations.upgrade(database.engine)
+    database.close()
+
+
+def test_jobs_from_before_retries_were_never_retried(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0004")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    with database.write.begin() as session:
+        for name in ("datasets", "dataset_versions", "jobs"):
+            (row,) = FIRST_ROWS[name]
+            project = {} if name == "dataset_versions" else {"project_id": DEFAULT_PROJECT}
+            session.execute(insert(metadata.tables[name]), row | project)
+    migrations.upgrade(database.engine)
+    with database.read() as session:
+        (job,) = session.scalars(select(Job))
+        assert (job.id, job.attempt, job.attempts_before, job.retried_at) == ("job-1", 1, 0, None)
+    before = rows_of(database.engine)["jobs"]
+    migrations.downgrade(database.engine, "0004")
+    migrations.upgrade(database.engine)
+    assert rows_of(database.engine)["jobs"] == before
     database.close()

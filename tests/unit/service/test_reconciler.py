@@ -527,6 +527,71 @@ def test_cancelling_before_and_while_it_runs(
     assert (read(job_id).state, read(job_id).failure) == (State.CANCELLED, None)
 
 
+def retry(context: Context, job_id: str) -> None:
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.retry(session, job)
+
+
+def test_a_retry_goes_on_from_the_checkpoints_of_a_job_that_was_cancelled(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any, scripted: ModuleType
+) -> None:
+    job_id = queue()
+    reconciler.round()
+    scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
+    context.store.put(keys.checkpoint(job_id, 1, "training.pt"), b"weights")
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.set_state(session, job, State.CANCELLING)
+    reconciler.round()
+    reconciler.round()
+    assert read(job_id).state == State.CANCELLED
+    later = queue(workers=4)
+    retry(context, job_id)
+    reconciler.round()
+    assert (read(later).state, read(job_id).state) == (State.STARTING, State.QUEUED)  # it has to queue up
+    finish(ray, f"{later}-1", "FAILED", 1)
+    context.store.put(keys.failure(later, 1), Failure(cause="bad").model_dump_json().encode())
+    reconciler.round()
+    reconciler.round()
+    reconciler.round()
+    job = read(job_id)
+    assert (job.state, job.attempt, job.epochs_done) == (State.RUNNING, 2, 1)  # not ended by the stop of the first
+    assert context.store.exists(keys.checkpoint(job_id, 1, "training.pt"))
+    assert ray.submissions[-1]["submission_id"] == f"{job_id}-2"
+    scripted.write_epoch(context.store, job_id, 2, 1, SAMPLES)
+    scripted.write_result(context.store, job_id, 2, 2)
+    finish(ray, f"{job_id}-2")
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).epochs_done) == (State.SUCCEEDED, 2)
+
+
+def test_attempts_and_time_count_anew_from_a_retry(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    job_id = queue(timeout_seconds=3600)
+    reconciler.round()
+    failure = Failure(kind="data", cause="image 7 cannot be read")
+    context.store.put(keys.failure(job_id, 1), failure.model_dump_json().encode())
+    finish(ray, f"{job_id}-1", "FAILED", 1)
+    reconciler.round()
+    assert read(job_id).state == State.FAILED
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        job.created_at -= timedelta(hours=2)
+    retry(context, job_id)
+    assert (read(job_id).failure, read(job_id).finished_at) == (None, None)
+    for attempt in range(2, MAX_ATTEMPTS + 2):
+        reconciler.round()
+        assert (read(job_id).state, read(job_id).attempt) == (State.STARTING, attempt)
+        finish(ray, f"{job_id}-{attempt}", "FAILED", -9)
+    reconciler.round()
+    assert (read(job_id).state, read(job_id).failure["kind"]) == (State.FAILED, "out_of_memory")
+
+
 @pytest.mark.parametrize("unit", ["x" * 99 + "\n", 'quote " and \\ and \\n\n', "bar 10%\r", "naïve ✓ 𝄞\n"])
 def test_only_the_end_of_a_long_log_is_kept(ray: FakeRay, unit: str) -> None:
     ray.runs["a-1"] = {"status": "RUNNING"}

@@ -108,8 +108,10 @@ ROWS = {
     # Jobs
     "GET /v1/jobs": Row(READ, lists=True),
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
+    "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
     "POST /v1/jobs/{job_id}:cancel": Row(TRAIN, 202, path="/v1/jobs/{job}:cancel"),
+    "POST /v1/jobs/{job_id}:retry": Row(TRAIN, 409, path="/v1/jobs/{job}:retry"),  # it is not over
     "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster

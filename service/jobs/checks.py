@@ -1,0 +1,99 @@
+"""Everything that can be known of a job before it is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.api.dependencies import Context
+from service.db import datasets, jobs
+from service.db.tables import DatasetVersion
+from service.errors import FieldError, Invalid
+from service.jobs import networks
+from service.jobs.capacity import NOTHING, Capacity, Resources, Waiting, needs, never_fits, plan
+from service.jobs.intake import view_of
+from service.jobs.lifecycle import State
+from service.jobs.submission import RayJobs, RayUnreachableError
+from service.roles import Caller
+from workers.contract.request import JobSpec
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a job that can be taken.
+
+    Attributes:
+        project_id: the project of its dataset.
+        version: what it trains on.
+        need: what it takes of the cluster; as many workers as it asks for where no cluster is known.
+        waiting_for: what it would wait for now; empty: nothing; None: no cluster is known.
+    """
+
+    project_id: str
+    version: DatasetVersion
+    need: Resources
+    waiting_for: str | None
+
+
+def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
+    """Hold a job to its dataset, the catalogue of networks and the cluster. Slow: not while a lock is held.
+
+    Raises:
+        Invalid: it cannot be trained; says why.
+    """
+    networks.check_names(spec.network)
+    with context.database.read() as reading:
+        known = datasets.find(reading, spec.dataset_id, caller.project_id)
+        version = jobs.get_version(reading, known.id, spec.dataset_version) if known else None
+    if known is None or version is None:
+        field, reason = "dataset_id", f"there is no dataset {spec.dataset_id!r}"
+        if known:
+            field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
+        hint = "GET /v1/datasets lists what there is"
+        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
+    _check_size(spec, version.spatial_dims)
+    capacity = _capacity(context)
+    if capacity and (reason := never_fits(needs(spec, capacity.total), capacity.total)):
+        field = "gpus_per_worker" if "GPU" in reason else "workers"
+        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
+    if context.settings.network_check:
+        size = spec.image_size if version.spatial_dims == 2 else spec.patch_size
+        classes = len(version.mask_values)
+        networks.check_by_building(spec.network, size=size, classes=classes, spatial_dims=version.spatial_dims)
+    if capacity is None:
+        need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
+        return Checked(known.project_id, version, need, None)
+    need = needs(spec, capacity.total)
+    return Checked(known.project_id, version, need, _wait(context, need, capacity))
+
+
+def _check_size(spec: JobSpec, spatial_dims: int) -> None:
+    """Refuse a size that the dataset's kind does not have, unless it is the default, which clients may send along."""
+    what, own, other = "images", "image_size", "patch_size"
+    if spatial_dims == 3:
+        what, own, other = "volumes", "patch_size", "image_size"
+    if getattr(spec, other) != JobSpec.model_fields[other].default:
+        fault = FieldError(field=other, reason=f"the dataset holds {what}", hint=f"leave it out, and set {own}")
+        raise Invalid(f"A dataset of {what} is trained with {own}, not {other}.", [fault])
+
+
+def _capacity(context: Context) -> Capacity | None:
+    """What the cluster has; None if nobody knows yet: then the queue finds out what does not fit."""
+    endpoint = context.cluster.endpoint
+    if endpoint is None:
+        return None
+    try:
+        with RayJobs(endpoint, timeout=2) as ray:
+            return ray.capacity()
+    except RayUnreachableError:
+        return None
+
+
+def _wait(context: Context, need: Resources, capacity: Capacity) -> str:
+    """What a new job would wait for at the end of the queue, in words; empty if for nothing."""
+    total = capacity.total
+    with context.database.read() as session:
+        views = [view_of(job) for job in jobs.unfinished(session)]
+    taken = sum((view.need(total) for view in views if view.state is not State.QUEUED), NOTHING)
+    queued = [Waiting(view.job_id, view.need(total)) for view in views if view.state is State.QUEUED]
+    ahead = [job for job in queued if not never_fits(job.need, total)]
+    return plan([*ahead, Waiting("", need)], capacity, taken)[""]
