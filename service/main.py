@@ -24,6 +24,7 @@ from service.api import (
     projects,
     samples,
     uploads,
+    versions,
 )
 from service.api.dependencies import Context
 from service.api.headers import NoSniff
@@ -94,7 +95,21 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     app.add_middleware(NoSniff)
     app.add_middleware(RequestMetrics, metrics=measured)
     app.add_middleware(RequestLog)  # added last, so outermost
-    for module in (health, datasets, uploads, jobs, events, samples, models, overlays, projects, keys, audit, pages):
+    for module in (
+        health,
+        datasets,
+        versions,
+        uploads,
+        jobs,
+        events,
+        samples,
+        models,
+        overlays,
+        projects,
+        keys,
+        audit,
+        pages,
+    ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)
     app.mount("/static", pages.static, name="static")

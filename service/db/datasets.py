@@ -31,22 +31,35 @@ def add(
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
     session.flush()
-    session.add(
+    add_version(
+        session,
         DatasetVersion(
             dataset_id=dataset.id,
             number=1,
-            sample_count=len(samples),
             mask_values=mask_values,
             warnings=warnings,
             layout=layout,
             spatial_dims=spatial_dims,
-        )
+        ),
+        samples,
     )
+    return dataset
+
+
+def add_version(session: Session, version: DatasetVersion, samples: Sequence[Mapping[str, Any]]) -> DatasetVersion:
+    """Add a version with its samples, which are rows without dataset and version.
+
+    Raises:
+        IntegrityError: the dataset has a version of that number, or is gone.
+    """
+    version.sample_count = len(samples)
+    session.add(version)
     session.flush()
     for start in range(0, len(samples), ROWS_AT_ONCE):
-        rows = [{"dataset_id": dataset.id, "version": 1, **row} for row in samples[start : start + ROWS_AT_ONCE]]
+        some = samples[start : start + ROWS_AT_ONCE]
+        rows = [{"dataset_id": version.dataset_id, "version": version.number, **row} for row in some]
         session.execute(insert(Sample), rows)
-    return dataset
+    return version
 
 
 def get(session: Session, dataset_id: str, seen: str | None) -> Dataset:
@@ -98,6 +111,13 @@ def samples(session: Session, dataset_id: str, number: int, size: int, after: in
     version(session, dataset_id, number)
     query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.version == number, Sample.ordinal > after)
     return session.scalars(query.order_by(Sample.ordinal).limit(size)).all()
+
+
+def rows(session: Session, dataset_id: str, number: int) -> list[dict[str, Any]]:
+    """All samples of a version, in the order of their ordinals, as `add_version` takes them."""
+    columns = [column for column in Sample.__table__.columns if column.name not in {"dataset_id", "version"}]
+    query = select(*columns).where(Sample.dataset_id == dataset_id, Sample.version == number).order_by(Sample.ordinal)
+    return [dict(row) for row in session.execute(query).mappings()]
 
 
 def sample(session: Session, dataset_id: str, number: int, name: str) -> Sample:

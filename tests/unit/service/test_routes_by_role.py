@@ -35,7 +35,8 @@ class Row:
     """What a route answers.
 
     `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}` and `{key}`: then the route is tried with
-    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked through.
+    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked
+    through.
     """
 
     needs: str
@@ -82,6 +83,12 @@ ROWS = {
     ),
     "GET /v1/datasets/{dataset_id}": Row(READ, path=DATASET),
     "GET /v1/datasets/{dataset_id}/versions": Row(READ, path=f"{DATASET}/versions"),
+    "POST /v1/datasets/{dataset_id}/versions": Row(
+        TRAIN,
+        201,
+        path=f"{DATASET}/versions",
+        body={"files": {"changes": (None, '{"base": 1, "exclude": ["case 2"]}')}},
+    ),
     "GET /v1/datasets/{dataset_id}/versions/{number}": Row(READ, path=f"{DATASET}/versions/1"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples": Row(READ, path=f"{DATASET}/versions/1/samples"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/image": Row(
