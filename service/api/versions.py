@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from service import logging
-from service.api.datasets import VersionResource, version_resource
-from service.api.dependencies import ContextDep, TrainDep, require_key
+from service.api.datasets import DatasetDep, VersionNumber, VersionResource, version_resource
+from service.api.dependencies import ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
+from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import field_errors, problems
 from service.datasets.correcting import Correction, read_base
-from service.db import audit, datasets
+from service.db import audit, datasets, differences
+from service.db.differences import Change
 from service.errors import FieldError, Invalid
 
 router = APIRouter(
@@ -27,6 +29,24 @@ router = APIRouter(
 log = logging.get(__name__)
 MAX_CHANGES_BYTES = 64 << 20  # of the part `changes`: a million names fit
 EXAMPLE = 'curl -F \'changes={"exclude": ["case 7"]}\' -F file=@masks.zip'
+
+
+class ChangedSample(BaseModel):
+    """A sample that is not the same in both versions."""
+
+    sample: str
+    changes: list[Change] = Field(description="what differs; mask and image of one sample may both")
+
+
+class DifferencePage(BaseModel):
+    """Some of the samples that differ, in the order of their names, and how many there are in all."""
+
+    added: int
+    removed: int
+    relabelled: int
+    changed_image: int
+    samples: list[ChangedSample]
+    next_page_token: str | None
 
 
 class Changes(BaseModel):
@@ -149,3 +169,27 @@ def post_version(
         session.commit()
     log.info("version stored", location=answer.headers["location"])
     return answer
+
+
+@router.get("/versions/{number}/diff/{other}", responses=problems(400, 404, 422))
+def read_difference(
+    dataset: DatasetDep,
+    number: VersionNumber,
+    other: VersionNumber,
+    session: SessionDep,
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
+) -> DifferencePage:
+    """What has changed from one version to another: samples by their names, in the order of these."""
+    arguments = {"list": "difference", "dataset": dataset.id, "from": number, "to": other}
+    position = decode(page_token, arguments, str)
+    limit = page_limit(page_size)
+    for each in (number, other):
+        datasets.version(session, dataset.id, each)
+    found = differences.page(session, dataset.id, number, other, limit + 1, after=position[0] if position else None)
+    token = encode([found[limit - 1][0]], arguments) if len(found) > limit else None
+    return DifferencePage(
+        **differences.counts(session, dataset.id, number, other),
+        samples=[ChangedSample(sample=name, changes=changes) for name, changes in found[:limit]],
+        next_page_token=token,
+    )

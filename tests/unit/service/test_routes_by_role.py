@@ -90,6 +90,7 @@ ROWS = {
         body={"files": {"changes": (None, '{"base": 1, "exclude": ["case 2"]}')}},
     ),
     "GET /v1/datasets/{dataset_id}/versions/{number}": Row(READ, path=f"{DATASET}/versions/1"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/diff/{other}": Row(READ, path=f"{DATASET}/versions/1/diff/1"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples": Row(READ, path=f"{DATASET}/versions/1/samples"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/image": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/image"

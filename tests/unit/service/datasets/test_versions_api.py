@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from service.api.dependencies import Context
 from service.datasets.correcting import Correction, read_base
+from service.db import datasets
 from service.db.tables import AuditEntry, DatasetVersion, Sample
 from service.errors import Conflict
 from tests.volumes import nifti
@@ -255,3 +256,49 @@ def test_a_large_list_of_names_fits(create: Callable[..., str], correct: Correct
     answer = correct(dataset, exclude=["x" * 200 + str(number) for number in range(6000)])
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) == 6000
+
+
+def test_what_changed_from_one_version_to_another(
+    create: Callable[..., str], correct: Correct, client: TestClient, upload: Any
+) -> None:
+    dataset = create(upload.good(5))
+    correct(dataset, {"masks/case 4.png": upload.encode(upload.disc()[::-1].copy())}, exclude=["case 0", "case 3"])
+    url = f"/v1/datasets/{dataset}/versions"
+    assert client.get(f"{url}/1/diff/2").json() == {
+        "added": 0,
+        "removed": 2,
+        "relabelled": 1,
+        "changed_image": 0,
+        "samples": [
+            {"sample": "case 0", "changes": ["removed"]},
+            {"sample": "case 3", "changes": ["removed"]},
+            {"sample": "case 4", "changes": ["relabelled"]},
+        ],
+        "next_page_token": None,
+    }
+    back = client.get(f"{url}/2/diff/1").json()
+    assert (back["added"], back["removed"], back["relabelled"]) == (2, 0, 1)
+    same = client.get(f"{url}/2/diff/2").json()
+    assert (same["added"], same["removed"], same["relabelled"], same["samples"]) == (0, 0, 0, [])
+    assert client.get(f"{url}/1/diff/3").status_code == client.get(f"{url}/3/diff/1").status_code == 404
+
+    names, token = [], ""
+    while token is not None:
+        page = client.get(f"{url}/1/diff/2", params={"page_size": 1, "page_token": token}).json()
+        assert page["removed"] == 2, "counts are of all, on every page"
+        names += [row["sample"] for row in page["samples"]]
+        token = page["next_page_token"]
+    assert names == ["case 0", "case 3", "case 4"]
+
+
+def test_image_and_mask_of_a_sample_may_both_differ(
+    create: Callable[..., str], client: TestClient, context: Context, upload: Any
+) -> None:
+    dataset = create(upload.good(1))
+    with context.sessions.begin() as session:
+        rows = datasets.rows(session, dataset, 1)
+        version = DatasetVersion(dataset_id=dataset, number=2, mask_values=[0, 255], warnings=[], layout="folders")
+        datasets.add_version(session, version, [{**rows[0], "image_sha256": "0" * 64, "mask_sha256": "1" * 64}])
+    found = client.get(f"/v1/datasets/{dataset}/versions/1/diff/2").json()
+    assert found["samples"] == [{"sample": "case 0", "changes": ["relabelled", "changed_image"]}]
+    assert (found["relabelled"], found["changed_image"]) == (1, 1)
