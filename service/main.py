@@ -13,6 +13,7 @@ from service import tracing
 from service.api import (
     audit,
     datasets,
+    deletion,
     events,
     health,
     jobs,
@@ -98,6 +99,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     for module in (
         health,
         datasets,
+        deletion,
         versions,
         uploads,
         jobs,

@@ -82,6 +82,7 @@ ROWS = {
         body={"data": {"name": "new"}, "files": {"file": ("new.zip", archive())}},
     ),
     "GET /v1/datasets/{dataset_id}": Row(READ, path=DATASET),
+    "DELETE /v1/datasets/{dataset_id}": Row(TRAIN, 409, path=DATASET),  # it has a job
     "GET /v1/datasets/{dataset_id}/versions": Row(READ, path=f"{DATASET}/versions"),
     "POST /v1/datasets/{dataset_id}/versions": Row(
         TRAIN,
