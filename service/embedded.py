@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from service import logging
 from service.api.dependencies import Context
+from service.datasets.collecting import collect
 from service.db import access, audit
 from service.jobs.ray_head import RayHead
 from service.jobs.reconciler import Reconciler
@@ -117,6 +118,7 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
     stop = threading.Event()
     head = None if settings.ray_address else RayHead(settings, context.cluster)
     reconciler = threading.Thread(target=Reconciler(context, metrics).run, args=(stop,), name="reconciler", daemon=True)
+    leftovers = threading.Thread(target=collect, args=(context.database, context.store), name="collector", daemon=True)
 
     def listening() -> None:
         partial = record.with_suffix(".partial")
@@ -125,6 +127,7 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
         log.info("listening", url=url)
         announce(Announcement(url, new_key))
         reconciler.start()
+        leftovers.start()
         if head is not None:
             head.start()
 

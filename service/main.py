@@ -13,6 +13,7 @@ from service import tracing
 from service.api import (
     audit,
     datasets,
+    deletion,
     events,
     health,
     jobs,
@@ -24,6 +25,7 @@ from service.api import (
     projects,
     samples,
     uploads,
+    versions,
 )
 from service.api.dependencies import Context
 from service.api.headers import NoSniff
@@ -94,7 +96,22 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     app.add_middleware(NoSniff)
     app.add_middleware(RequestMetrics, metrics=measured)
     app.add_middleware(RequestLog)  # added last, so outermost
-    for module in (health, datasets, uploads, jobs, events, samples, models, overlays, projects, keys, audit, pages):
+    for module in (
+        health,
+        datasets,
+        deletion,
+        versions,
+        uploads,
+        jobs,
+        events,
+        samples,
+        models,
+        overlays,
+        projects,
+        keys,
+        audit,
+        pages,
+    ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)
     app.mount("/static", pages.static, name="static")

@@ -30,7 +30,7 @@ router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
 )
 log = logging.get(__name__)
-Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the version, counted from 1")]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the version, counted from 1")]
 
 
 class VersionResource(BaseModel):
@@ -279,14 +279,18 @@ def list_versions(dataset: DatasetDep, session: SessionDep) -> VersionList:
 
 
 @router.get("/{dataset_id}/versions/{number}", responses=problems(404, 422))
-def read_version(dataset: DatasetDep, number: Number, session: SessionDep) -> VersionResource:
+def read_version(dataset: DatasetDep, number: VersionNumber, session: SessionDep) -> VersionResource:
     """One version with its warnings."""
     return version_resource(datasets.version(session, dataset.id, number))
 
 
 @router.get("/{dataset_id}/versions/{number}/samples", responses=problems(400, 404, 422))
 def list_samples(
-    dataset: DatasetDep, number: Number, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
+    dataset: DatasetDep,
+    number: VersionNumber,
+    session: SessionDep,
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
 ) -> DatasetSamplePage:
     """Samples of a version, in the order of their names."""
     arguments = {"list": "dataset samples", "dataset": dataset.id, "version": number}
@@ -309,7 +313,7 @@ IMAGE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/image", response_class=Response, responses=IMAGE)
 def read_image(
-    dataset: DatasetDep, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+    dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep, context: ContextDep, request: Request
 ) -> Response:
     """The image as it was uploaded."""
     row = datasets.sample(session, dataset.id, number, sample)
@@ -318,7 +322,7 @@ def read_image(
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/mask", response_class=Response, responses=IMAGE)
 def read_mask(
-    dataset: DatasetDep, number: Number, sample: str, session: SessionDep, context: ContextDep, request: Request
+    dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep, context: ContextDep, request: Request
 ) -> Response:
     """The mask as it is stored: 8-bit greyscale; of a volume the NIfTI file that was uploaded."""
     row = datasets.sample(session, dataset.id, number, sample)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from service import logging
@@ -17,8 +15,9 @@ from service.datasets.archive import Archive
 from service.datasets.checked import CheckedDataset, CheckedSample
 from service.datasets.checking import Progress, check, sha256
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import LayoutKind, Media
+from service.datasets.pairs import LayoutKind
 from service.datasets.pixels import inspect_mask
+from service.datasets.rows import sample_rows, sample_table
 from service.db import datasets
 from service.db.tables import Dataset
 from workers.contract import keys, tables
@@ -64,7 +63,7 @@ class Import:
             for digest, path, media_type in self._blobs(checked, Path(scratch)):
                 self._put(keys.blob(self.dataset_id, digest), path, media_type)
             table = Path(scratch) / "samples.parquet"
-            table.write_bytes(tables.to_parquet(sample_table(checked)))
+            table.write_bytes(tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media)))
             self._put(keys.version(self.dataset_id, 1), table, "application/vnd.apache.parquet")
 
     def record(self, session: Session, name: str, project_id: str) -> Dataset:
@@ -77,20 +76,7 @@ class Import:
             warnings=[warning.model_dump(exclude_none=True) for warning in checked.warnings],
             layout=checked.layout,
             spatial_dims=checked.media.spatial_dims,
-            samples=[
-                {
-                    "ordinal": ordinal,
-                    "name": sample.pair.name,
-                    "image_sha256": sample.image_sha256,
-                    "mask_sha256": sample.mask_sha256,
-                    "width": sample.width,
-                    "height": sample.height,
-                    "depth": sample.depth,
-                    "spacing": sample.spacing,
-                    "foreground": sample.foreground,
-                }
-                for ordinal, sample in enumerate(checked.samples)
-            ],
+            samples=sample_rows(checked),
         )
 
     def undo(self) -> None:
@@ -134,25 +120,3 @@ class Import:
         if self._checked is None:
             raise RuntimeError("the upload has not been checked")
         return self._checked
-
-
-def sample_table(checked: CheckedDataset) -> pa.Table:
-    """The samples as workers read them (`tables.SAMPLES` or `tables.VOLUMES`), in the order of their names."""
-    samples = checked.samples
-    columns = {
-        "ordinal": range(len(samples)),
-        "name": [sample.pair.name for sample in samples],
-        "image_sha256": [sample.image_sha256 for sample in samples],
-        "mask_sha256": [sample.mask_sha256 for sample in samples],
-        "width": [sample.width for sample in samples],
-        "height": [sample.height for sample in samples],
-        "foreground": [sample.foreground for sample in samples],
-    }
-    schema = tables.SAMPLES
-    if checked.media is Media.VOLUME:
-        schema = tables.VOLUMES
-        columns["depth"] = [sample.depth for sample in samples]
-        spacings = zip(*(sample.spacing for sample in samples if sample.spacing), strict=True)
-        columns |= dict(zip(("spacing_x", "spacing_y", "spacing_z"), spacings, strict=True))
-    metadata = {**(schema.metadata or {}), tables.MASK_VALUES: json.dumps(checked.mask_values)}
-    return pa.table(columns, schema=schema.with_metadata(metadata))

@@ -85,6 +85,26 @@ class VolumeCheck:
             foreground=foreground,
         )
 
+    def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
+        """Check a label that comes alone, against an image that is stored; gives its facts and share of foreground.
+
+        Args:
+            member: the label in the upload.
+            image: a copy of the stored file.
+            found: takes the faults and the values.
+        """
+        try:
+            below, _ = self._read(image, Extracted(image.stat().st_size, ""))
+            label, counts = self._label(member)
+        except MemberFault as fault:
+            found.refuse(member.path, fault.reason, fault.hint)
+            return None
+        found.values[member.path] = tuple(np.flatnonzero(counts).tolist())
+        if mismatch := _mismatch(below, label):
+            found.refuse(member.path, *mismatch)
+            return None
+        return label, float(1 - counts[0] / counts.sum())
+
     def _image(self, member: Member) -> tuple[VolumeFacts, bool]:
         """What is in an image, and whether its intensity is the same everywhere."""
         facts, file = self._opened(member)
@@ -112,11 +132,13 @@ class VolumeCheck:
 
     def _opened(self, member: Member) -> tuple[VolumeFacts, nib.Nifti1Image]:
         path = self._scratch / "member"
-        extracted = self._archive.extract(member, path)
+        return self._read(path, self._archive.extract(member, path))
+
+    def _read(self, path: Path, extracted: Extracted) -> tuple[VolumeFacts, nib.Nifti1Image]:
         packed = is_packed(path)
         if packed:
-            path = self._scratch / "volume"
-            self._unpacked += unpack(self._scratch / "member", path, self._limits.max_volume_bytes)
+            source, path = path, self._scratch / "volume"
+            self._unpacked += unpack(source, path, self._limits.max_volume_bytes)
             if self._unpacked > self._limits.max_total_bytes:
                 raise _too_much(self._limits.max_total_bytes)
         file = open_volume(path, self._limits.max_voxels)

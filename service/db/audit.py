@@ -20,6 +20,8 @@ class Action(StrEnum):
     """What is put down. Refused attempts are not: they change nothing, and the log has them."""
 
     DATASET_CREATE = "dataset.create"
+    DATASET_DELETE = "dataset.delete"
+    VERSION_CREATE = "version.create"
     JOB_CREATE = "job.create"
     JOB_CANCEL = "job.cancel"
     JOB_RETRY = "job.retry"

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import delete, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db.tables import Dataset, DatasetVersion, Sample
+from service.db.audit import Action
+from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Sample
 from service.errors import NotFound
 
 ROWS_AT_ONCE = 5_000
@@ -31,22 +32,35 @@ def add(
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
     session.flush()
-    session.add(
+    add_version(
+        session,
         DatasetVersion(
             dataset_id=dataset.id,
             number=1,
-            sample_count=len(samples),
             mask_values=mask_values,
             warnings=warnings,
             layout=layout,
             spatial_dims=spatial_dims,
-        )
+        ),
+        samples,
     )
+    return dataset
+
+
+def add_version(session: Session, version: DatasetVersion, samples: Sequence[Mapping[str, Any]]) -> DatasetVersion:
+    """Add a version with its samples, which are rows without dataset and version.
+
+    Raises:
+        IntegrityError: the dataset has a version of that number, or is gone.
+    """
+    version.sample_count = len(samples)
+    session.add(version)
     session.flush()
     for start in range(0, len(samples), ROWS_AT_ONCE):
-        rows = [{"dataset_id": dataset.id, "version": 1, **row} for row in samples[start : start + ROWS_AT_ONCE]]
+        some = samples[start : start + ROWS_AT_ONCE]
+        rows = [{"dataset_id": version.dataset_id, "version": version.number, **row} for row in some]
         session.execute(insert(Sample), rows)
-    return dataset
+    return version
 
 
 def get(session: Session, dataset_id: str, seen: str | None) -> Dataset:
@@ -100,6 +114,13 @@ def samples(session: Session, dataset_id: str, number: int, size: int, after: in
     return session.scalars(query.order_by(Sample.ordinal).limit(size)).all()
 
 
+def rows(session: Session, dataset_id: str, number: int) -> list[dict[str, Any]]:
+    """All samples of a version, in the order of their ordinals, as `add_version` takes them."""
+    columns = [column for column in Sample.__table__.columns if column.name not in {"dataset_id", "version"}]
+    query = select(*columns).where(Sample.dataset_id == dataset_id, Sample.version == number).order_by(Sample.ordinal)
+    return [dict(row) for row in session.execute(query).mappings()]
+
+
 def sample(session: Session, dataset_id: str, number: int, name: str) -> Sample:
     """One sample by its name; raises `NotFound`."""
     query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.version == number, Sample.name == name)
@@ -108,3 +129,32 @@ def sample(session: Session, dataset_id: str, number: int, name: str) -> Sample:
         version(session, dataset_id, number)
         raise NotFound(f"Version {number} of dataset {dataset_id!r} has no sample {name!r}.")
     return found
+
+
+def jobs_of(session: Session, dataset_id: str, limit: int) -> tuple[Sequence[Job], int]:
+    """The jobs over any version of a dataset, newest first, at most `limit`; and how many there are."""
+    query = select(Job).where(Job.dataset_id == dataset_id).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    count = session.scalar(select(func.count()).select_from(Job).where(Job.dataset_id == dataset_id)) or 0
+    return session.scalars(query).all(), count
+
+
+def remove(session: Session, dataset_id: str) -> dict[str, int]:
+    """Remove a dataset with all versions and samples; returns how many of these there were.
+
+    Raises:
+        IntegrityError: a job names one of its versions.
+    """
+    counts = {}
+    for noun, table in (("samples", Sample), ("versions", DatasetVersion)):
+        mine = table.dataset_id == dataset_id
+        counts[noun] = session.scalar(select(func.count()).select_from(table).where(mine)) or 0
+        session.execute(delete(table).where(mine))
+    session.execute(delete(Dataset).where(Dataset.id == dataset_id))
+    return counts
+
+
+def deleted(session: Session) -> Sequence[str]:
+    """Ids of the datasets that were deleted, by the audit trail."""
+    there = select(Dataset.id).where(Dataset.id == AuditEntry.target).exists()
+    query = select(AuditEntry.target).where(AuditEntry.action == Action.DATASET_DELETE, ~there)
+    return session.scalars(query.order_by(AuditEntry.id)).all()

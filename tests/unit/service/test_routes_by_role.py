@@ -82,8 +82,16 @@ ROWS = {
         body={"data": {"name": "new"}, "files": {"file": ("new.zip", archive())}},
     ),
     "GET /v1/datasets/{dataset_id}": Row(READ, path=DATASET),
+    "DELETE /v1/datasets/{dataset_id}": Row(TRAIN, 409, path=DATASET),  # it has a job
     "GET /v1/datasets/{dataset_id}/versions": Row(READ, path=f"{DATASET}/versions"),
+    "POST /v1/datasets/{dataset_id}/versions": Row(
+        TRAIN,
+        201,
+        path=f"{DATASET}/versions",
+        body={"files": {"changes": (None, '{"base": 1, "exclude": ["case 2"]}')}},
+    ),
     "GET /v1/datasets/{dataset_id}/versions/{number}": Row(READ, path=f"{DATASET}/versions/1"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/diff/{other}": Row(READ, path=f"{DATASET}/versions/1/diff/1"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples": Row(READ, path=f"{DATASET}/versions/1/samples"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/image": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/image"

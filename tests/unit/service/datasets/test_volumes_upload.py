@@ -10,10 +10,10 @@ import pytest
 
 from service.datasets.archive import Archive
 from service.datasets.checking import check
-from service.datasets.importing import sample_table
 from service.datasets.layout import recognise
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import LayoutKind, Media
+from service.datasets.rows import sample_rows, sample_table
 from service.errors import Invalid
 from tests.volumes import PIL, nifti, nnunet_files
 from workers.contract import tables
@@ -92,7 +92,7 @@ def test_a_layout_can_be_asked_for(upload: Any) -> None:
 
 def test_the_table_is_what_workers_read(upload: Any) -> None:
     checked = upload.check(folders())
-    table = tables.to_parquet(sample_table(checked))
+    table = tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media))
     assert tables.holds_volumes(table)
     rows = tables.from_parquet(table, tables.VOLUMES).to_pylist()
     assert [(row["width"], row["height"], row["depth"]) for row in rows] == [SHAPE, SHAPE]

@@ -1,0 +1,174 @@
+"""From a version and what is to be changed to the next version: all of it, or nothing that anybody can see."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service.datasets.archive import Archive
+from service.datasets.checked import Findings
+from service.datasets.checking import sha256
+from service.datasets.limits import ImportLimits
+from service.datasets.masks import CheckedMask, MaskCheck
+from service.datasets.pairs import Media
+from service.datasets.pixels import inspect_mask
+from service.datasets.rows import Row, sample_table
+from service.db import datasets
+from service.db.tables import DatasetVersion
+from service.errors import Conflict, FieldError, Invalid
+from workers.contract import keys, tables
+from workers.contract.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Base:
+    """The version that is corrected, and the number that the corrected one gets."""
+
+    dataset_id: str
+    number: int
+    next_number: int
+    layout: str
+    media: Media
+    mask_values: list[int]
+    rows: list[Row]  # in the order of their names
+
+
+def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
+    """A version (None: the newest) with its samples; raises `NotFound`."""
+    newest = datasets.newest_versions(session, [dataset_id])[dataset_id]
+    version = newest if number is None else datasets.version(session, dataset_id, number)
+    return Base(
+        dataset_id=dataset_id,
+        number=version.number,
+        next_number=newest.number + 1,
+        layout=version.layout,
+        media=Media.VOLUME if version.spatial_dims == Media.VOLUME.spatial_dims else Media.IMAGE,
+        mask_values=version.mask_values,
+        rows=datasets.rows(session, dataset_id, version.number),
+    )
+
+
+class Correction:
+    """One correction on its way into store and database: `check`, `store`, `record`, and then the caller's commit.
+
+    What fails on the way leaves at most objects that no row names. They are not removed: blobs lie under their hashes,
+    so that another correction of the same moment may count on the very same one. They go with the dataset.
+    """
+
+    def __init__(
+        self, store: ObjectStore, limits: ImportLimits, base: Base, exclude: Sequence[str], file: IO[bytes] | None
+    ) -> None:
+        self._store, self._limits, self._base = store, limits, base
+        self._exclude, self._file = frozenset(exclude), file
+        self._found = Findings([], [])
+        self._masks: dict[str, CheckedMask] = {}
+        self._archive: Archive | None = None
+        self._rows: list[Row] = []
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples stay, are left out, and have another mask; once it is checked."""
+        return {"samples": len(self._rows), "excluded": len(self._exclude), "relabelled": len(self._masks)}
+
+    def check(self) -> None:
+        """Check every mask and name; raises `Invalid` with all faults."""
+        samples = {row["name"]: row for row in self._base.rows}
+        faults = self._found.faults
+        faults += [
+            FieldError(field="exclude", reason=f"version {self._base.number} has no sample {name!r}")
+            for name in sorted(self._exclude - samples.keys())
+        ]
+        if self._file is not None:
+            self._archive = Archive(self._file, self._limits)
+            with tempfile.TemporaryDirectory(prefix="dale-check-") as scratch:
+                work = MaskCheck(self._archive, self._limits, self._base.media, Path(scratch), self._fetch)
+                self._masks = work.check(samples, self._base.mask_values, self._found)
+        for name in sorted(self._masks.keys() & self._exclude):
+            self._found.refuse(self._masks[name].member.path, "is of a sample to exclude", "do one or the other")
+        self._drop_unchanged(samples)
+        self._rows = self._corrected()
+        if not faults:
+            faults += self._faults_together()
+        if faults:
+            raise Invalid(f"{len(faults)} of the changes cannot be made; nothing was stored.", faults)
+
+    def store(self) -> None:
+        """Write the blob of each new mask."""
+        with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
+            for mask in self._masks.values():
+                path = self._extracted(mask, Path(scratch))
+                self._store.put_file(keys.blob(self._base.dataset_id, mask.sha256), path, mask.media_type)
+
+    def record(self, session: Session) -> DatasetVersion:
+        """Write the rows, then the list that workers read; the commit is the caller's.
+
+        In this order, since the row is what claims the number: a list written before it could be that of another.
+
+        Raises:
+            Conflict: somebody made this version meanwhile, or deleted the dataset.
+        """
+        base = self._base
+        content = tables.to_parquet(sample_table(self._rows, base.mask_values, base.media))
+        version = DatasetVersion(
+            dataset_id=base.dataset_id,
+            number=base.next_number,
+            mask_values=base.mask_values,
+            warnings=[warning.model_dump(exclude_none=True) for warning in self._found.warnings],
+            layout=base.layout,
+            spatial_dims=base.media.spatial_dims,
+        )
+        try:
+            datasets.add_version(session, version, self._rows)
+        except IntegrityError as error:
+            reason = f"Version {base.next_number} was made meanwhile, or the dataset deleted"
+            raise Conflict(f"{reason}: look at the newest version, and correct that.") from error
+        self._store.put(keys.version(base.dataset_id, base.next_number), content, "application/vnd.apache.parquet")
+        return version
+
+    def _drop_unchanged(self, samples: dict[str, Row]) -> None:
+        """Leave aside the masks that are what is there already."""
+        for name, mask in list(self._masks.items()):
+            if mask.sha256 == samples[name]["mask_sha256"]:
+                self._found.warn(mask.member.path, f"is the mask that version {self._base.number} has already")
+                del self._masks[name]
+
+    def _corrected(self) -> list[Row]:
+        """The rows of the new version, numbered anew."""
+        rows: list[Row] = []
+        for row in self._base.rows:
+            if row["name"] not in self._exclude:
+                mask = self._masks.get(row["name"])
+                changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
+                rows.append({**row, **changed, "ordinal": len(rows)})
+        return rows
+
+    def _faults_together(self) -> list[FieldError]:
+        """What is wrong with the version as a whole."""
+        if not self._exclude and not self._masks:
+            return [FieldError(field="changes", reason="change nothing", hint="exclude samples, or send other masks")]
+        if not self._rows:
+            return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
+        if not any(row["foreground"] for row in self._rows):
+            return [FieldError(field="changes", reason="leave only empty masks", hint="there is nothing to learn from")]
+        return []
+
+    def _fetch(self, digest: str, target: Path) -> None:
+        with target.open("wb") as sink:
+            sink.writelines(self._store.read(keys.blob(self._base.dataset_id, digest)))
+
+    def _extracted(self, mask: CheckedMask, scratch: Path) -> Path:
+        assert self._archive is not None  # noqa: S101 - it is where the mask was found
+        path = scratch / "member"
+        self._archive.extract(mask.member, path)
+        if mask.encoded:
+            inspect_mask(path, self._limits.max_pixels, None, scratch / "stored")
+            path = scratch / "stored"
+        if sha256(path) != mask.sha256:
+            raise RuntimeError(f"{mask.member.path} changed between check and storing")
+        return path
