@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from service import cli_access, cli_jobs
+from service import cli_access, cli_jobs, cli_versions
 from service.cli_options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -26,6 +26,9 @@ app = typer.Typer(
 
 app.add_typer(cli_access.keys, name="keys")
 app.add_typer(cli_access.projects, name="projects")
+app.command()(cli_versions.correct)
+app.command()(cli_versions.diff)
+app.command("delete-dataset")(cli_versions.delete_dataset)
 app.command()(cli_access.audit)
 app.command()(cli_access.whoami)
 app.command()(cli_jobs.train)

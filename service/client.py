@@ -18,29 +18,30 @@ Everything that it raises on purpose is a `ClientError`.
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
 from service.api.audit import AuditEntry, AuditPage
-from service.api.datasets import DatasetPage, DatasetResource
+from service.api.datasets import DatasetPage, DatasetResource, VersionResource
 from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
 from service.api.keys import CreatedKey, KeyPage, KeyResource
 from service.api.models import ModelPage, ModelResource
 from service.api.projects import Me, ProjectPage, ProjectResource
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
+from service.api.versions import ChangedSample, Changes, DifferencePage
 from service.client_errors import ClientError, DamagedFile, Refused, Unreachable, check, reaching
 from service.roles import Role
 from service.sending import send_in_parts
 from service.sse import Event, parse_events
 from service.transfer import CountedFile, Progress, download
+from service.wire import given, idempotency, keys_url, part
 from workers.contract.request import JobSpec
 
 __all__ = ["Client", "ClientError", "DamagedFile", "Event", "JobSpec", "Refused", "Unreachable"]
@@ -104,14 +105,14 @@ class Client:
 
         It goes to the project of the key; only the operator's key names a `project`.
         """
-        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
+        fields = given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
         with CountedFile(archive, progress) as file, reaching(self.url):
             response = self._http.post(
                 "/v1/datasets",
                 files={"file": (archive.name, file, "application/zip")},
-                params=_given({"project": project}),
+                params=given({"project": project}),
                 data={field: str(value) for field, value in fields.items()},
-                headers=_idempotency(),
+                headers=idempotency(),
                 timeout=UPLOAD_TIMEOUT,
             )
         return DatasetResource.model_validate_json(check(response).content)
@@ -132,7 +133,7 @@ class Client:
 
         `begun` is told the upload's id; given as `resume`, with the same file, what broke off goes on where it stopped.
         """
-        fields = _given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
+        fields = given({"name": name or archive.stem, "mask_threshold": mask_threshold, "layout": layout})
         dataset_id = send_in_parts(
             self._http,
             archive,
@@ -141,23 +142,48 @@ class Client:
             resume=resume,
             begun=begun,
             progress=progress,
-            headers=_idempotency(),
+            headers=idempotency(),
         )
         return self.dataset(dataset_id)
 
     def dataset(self, dataset_id: str) -> DatasetResource:
         """One dataset."""
-        return self._get(DatasetResource, f"/v1/datasets/{_part(dataset_id)}")
+        return self._get(DatasetResource, f"/v1/datasets/{part(dataset_id)}")
 
     def datasets(self) -> Iterator[DatasetResource]:
         """All datasets, newest first."""
         return self._pages(DatasetPage, "/v1/datasets", {}, lambda page: page.datasets)
 
+    def correct(
+        self, dataset_id: str, *, masks: Path | None = None, exclude: Sequence[str] = (), base: int | None = None
+    ) -> VersionResource:
+        """Make the next version of a dataset: a base (None: the newest) without some samples, with other masks.
+
+        `masks` is a zip of `masks/<sample>.png` (of volumes `.nii.gz`).
+        """
+        changes = Changes(base=base, exclude=list(exclude)).model_dump_json()
+        with ExitStack() as opened, reaching(self.url):
+            files: dict[str, Any] = {"changes": (None, changes, "application/json")}
+            if masks is not None:
+                files["file"] = (masks.name, opened.enter_context(masks.open("rb")), "application/zip")
+            url = f"/v1/datasets/{part(dataset_id)}/versions"
+            response = self._http.post(url, files=files, headers=idempotency(), timeout=UPLOAD_TIMEOUT)
+        return VersionResource.model_validate_json(check(response).content)
+
+    def difference(self, dataset_id: str, before: int, now: int) -> Iterator[ChangedSample]:
+        """The samples that differ between two versions, in the order of their names."""
+        url = f"/v1/datasets/{part(dataset_id)}/versions/{before}/diff/{now}"
+        return self._pages(DifferencePage, url, {}, lambda page: page.samples)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset with all versions; refused while a job names it."""
+        self._send("DELETE", f"/v1/datasets/{part(dataset_id)}")
+
     # Jobs
 
     def train(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobResource:
         """Post a job. Sent again with the same key where the connection fails, so it starts once."""
-        headers = _idempotency(idempotency_key)
+        headers = idempotency(idempotency_key)
         response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
         return JobResource.model_validate_json(response.content)
 
@@ -169,7 +195,7 @@ class Client:
 
     def job(self, job_id: str) -> JobResource:
         """A job as it is now."""
-        return self._get(JobResource, f"/v1/jobs/{_part(job_id)}")
+        return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
     def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
         """Jobs, newest first."""
@@ -177,7 +203,7 @@ class Client:
 
     def cancel(self, job_id: str) -> JobResource:
         """Ask a job to end; asking twice does no harm."""
-        response = self._send("POST", f"/v1/jobs/{_part(job_id)}:cancel")
+        response = self._send("POST", f"/v1/jobs/{part(job_id)}:cancel")
         return JobResource.model_validate_json(response.content)
 
     def retry(self, job_id: str) -> JobResource:
@@ -187,12 +213,12 @@ class Client:
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""
-        return self._pages(EpochPage, f"/v1/jobs/{_part(job_id)}/epochs", {}, lambda page: page.epochs)
+        return self._pages(EpochPage, f"/v1/jobs/{part(job_id)}/epochs", {}, lambda page: page.epochs)
 
     def logs(self, job_id: str, *, attempt: int | None = None) -> str:
         """The end of a job's log."""
-        parameters = _given({"attempt": attempt})
-        return self._send("GET", f"/v1/jobs/{_part(job_id)}/logs", parameters=parameters).text
+        parameters = given({"attempt": attempt})
+        return self._send("GET", f"/v1/jobs/{part(job_id)}/logs", parameters=parameters).text
 
     def follow(self, job_id: str, *, last_event_id: str | None = None) -> Iterator[Event]:
         """What happens to a job, from the beginning or behind an event, until the job is over.
@@ -219,7 +245,7 @@ class Client:
 
     def _events(self, job_id: str, seen: str | None) -> Iterator[Event]:
         headers = {"Last-Event-ID": seen} if seen else {}
-        url = f"/v1/jobs/{_part(job_id)}/events"
+        url = f"/v1/jobs/{part(job_id)}/events"
         with reaching(self.url), self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
             yield from parse_events(check(response).iter_lines())
 
@@ -251,16 +277,16 @@ class Client:
             "score_max": score_max,
             "page_size": page_size,
         }
-        url = f"/v1/jobs/{_part(job_id)}/samples"
+        url = f"/v1/jobs/{part(job_id)}/samples"
         return self._pages(SamplePage, url, parameters, lambda page: page.samples)
 
     def sample(self, job_id: str, name: str) -> SampleResource:
         """What a job believes of one sample now."""
-        return self._get(SampleResource, f"/v1/jobs/{_part(job_id)}/samples/{_part(name)}")
+        return self._get(SampleResource, f"/v1/jobs/{part(job_id)}/samples/{part(name)}")
 
     def history(self, job_id: str, name: str) -> list[HistoryPoint]:
         """What a job believed of one sample, epoch by epoch."""
-        return self._get(SampleHistory, f"/v1/jobs/{_part(job_id)}/samples/{_part(name)}/history").history
+        return self._get(SampleHistory, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/history").history
 
     # Models
 
@@ -270,7 +296,7 @@ class Client:
 
     def model(self, job_id: str) -> ModelResource:
         """The model of a job that has succeeded."""
-        return self._get(ModelResource, f"/v1/models/{_part(job_id)}")
+        return self._get(ModelResource, f"/v1/models/{part(job_id)}")
 
     def fetch(
         self, job_id: str, folder: Path, *, progress: Callable[[str, int, int], None] | None = None
@@ -296,12 +322,12 @@ class Client:
 
     def create_project(self, name: str) -> ProjectResource:
         """Make a project; for the operator."""
-        response = self._send("POST", "/v1/projects", {"name": name}, _idempotency())
+        response = self._send("POST", "/v1/projects", {"name": name}, idempotency())
         return ProjectResource.model_validate_json(response.content)
 
     def keys(self, project: str | None) -> Iterator[KeyResource]:
         """The keys of a project (None: of the operator), newest first."""
-        return self._pages(KeyPage, _keys(project), {}, lambda page: page.keys)
+        return self._pages(KeyPage, keys_url(project), {}, lambda page: page.keys)
 
     def create_key(
         self, project: str | None, name: str, *, role: Role = Role.ADMIN, expires_at: datetime | None = None
@@ -311,12 +337,12 @@ class Client:
         fields = {"name": name, "expires_at": ends} | ({"role": role} if project else {})
         # Sent once: a second key, made where only the answer was lost, would be one that nobody knows of.
         with reaching(self.url):
-            response = self._http.post(_keys(project), json=fields)
+            response = self._http.post(keys_url(project), json=fields)
         return CreatedKey.model_validate_json(check(response).content)
 
     def revoke_key(self, project: str | None, key_id: str) -> None:
         """End a key of a project (None: of the operator) at once; doing it twice does no harm."""
-        self._send("DELETE", f"{_keys(project)}/{_part(key_id)}")
+        self._send("DELETE", f"{keys_url(project)}/{part(key_id)}")
 
     def audit(
         self,
@@ -347,7 +373,7 @@ class Client:
     def _pages(
         self, kind: type[PageOf], url: str, parameters: Mapping[str, Any], items: Callable[[PageOf], list[Answer]]
     ) -> Iterator[Answer]:
-        asked = {"page_size": PAGE, **_given(parameters)}
+        asked = {"page_size": PAGE, **given(parameters)}
         while True:
             page = kind.model_validate_json(self._send("GET", url, parameters=asked).content)
             yield from items(page)
@@ -378,19 +404,3 @@ class Client:
                 except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                     if isinstance(error, httpx.ConnectError) or not left:
                         raise
-
-
-def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _keys(project: str | None) -> str:
-    return f"/v1/projects/{_part(project)}/keys" if project else "/v1/keys"
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _idempotency(key: str | None = None) -> dict[str, str]:
-    return {"Idempotency-Key": key or str(uuid.uuid4())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,12 +37,40 @@ def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -
     files = [path for part in parts for path in sorted((source / part).iterdir()) if path.is_file()]
     if parts is NNUNET and (source / DESCRIPTION).is_file():
         files.append(source / DESCRIPTION)
+    with _packed(source, {path: str(path.relative_to(source)) for path in files}, packed) as archive:
+        yield archive
+
+
+@contextmanager
+def masks_as_archive(source: Path | None) -> Iterator[Path | None]:
+    """The zip of corrected masks to send: `source` itself, or the files of a folder as `masks/…`; None without any.
+
+    Raises:
+        ValueError: there are no masks at `source`.
+    """
+    if source is None or source.is_file():
+        yield source
+        return
+    files = (
+        {path: f"masks/{path.name}" for path in sorted(source.iterdir()) if path.is_file()} if source.is_dir() else {}
+    )
+    if not files:
+        raise ValueError(f"{source} holds no masks. Give a folder of masks named as their samples, or a zip of masks/.")
+    with _packed(source, files) as archive:
+        yield archive
+
+
+@contextmanager
+def _packed(
+    source: Path, files: Mapping[Path, str], packed: Callable[[int, int], None] | None = None
+) -> Iterator[Path]:
+    """A temporary zip of files, under the names given."""
     with tempfile.TemporaryDirectory(prefix="dale-upload-") as scratch:
         archive = Path(scratch) / f"{source.resolve().name}.zip"
         # Times before 1980, which zip cannot tell, are no reason to refuse a file.
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as pack:
-            for done, path in enumerate(files, start=1):
-                pack.write(path, path.relative_to(source))
+            for done, (path, name) in enumerate(files.items(), start=1):
+                pack.write(path, name)
                 if packed:
                     packed(done, len(files))
         yield archive

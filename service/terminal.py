@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from service.api.keys import KeyResource
     from service.api.projects import ProjectResource
     from service.api.samples import SampleResource
+    from service.api.versions import ChangedSample
     from service.errors import FieldError
 
 OK, JOB_FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -136,6 +137,14 @@ def datasets_table(datasets: Sequence[DatasetResource]) -> Table:
         newest = dataset.newest
         counts = str(newest.number), str(newest.sample_count)
         table.add_row(dataset.id, Text(dataset.name), *counts, when(dataset.created_at))
+    return table
+
+
+def difference_table(samples: Sequence[ChangedSample]) -> Table:
+    """The samples that differ between two versions, as they came."""
+    table = _table("sample", "changes")
+    for sample in samples:
+        table.add_row(Text(sample.sample), ", ".join(change.replace("_", " ") for change in sample.changes))
     return table
 
 
