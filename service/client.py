@@ -208,7 +208,7 @@ class Client:
 
     def retry(self, job_id: str) -> JobResource:
         """Queue a job again that failed or was cancelled; it goes on from its newest checkpoint."""
-        response = self._send("POST", f"/v1/jobs/{_part(job_id)}:retry")
+        response = self._send("POST", f"/v1/jobs/{part(job_id)}:retry")
         return JobResource.model_validate_json(response.content)
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:

@@ -301,7 +301,9 @@ def read_logs(
     job: JobDep,
     session: SessionDep,
     context: ContextDep,
-    attempt: Annotated[int | None, Query(ge=1, description="of an earlier attempt; empty: of the newest")] = None,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="of an earlier attempt; empty: of the newest")
+    ] = None,
 ) -> PlainTextResponse:
     """The end of a job's log: from the cluster while it runs, then from the database."""
     number = attempt or job.attempt

@@ -78,7 +78,7 @@ def get_project(project_id: str, session: SessionDep, caller: AdminDep) -> str:
 ProjectDep = Annotated[str, Depends(get_project, scope="function")]
 
 
-@router.post("/projects/{project_id}/keys", status_code=201, responses=problems(404, 413, 422))
+@router.post("/projects/{project_id}/keys", status_code=201, responses=problems(400, 404, 413, 422))
 def post_key(
     fields: KeyFields, project_id: ProjectDep, caller: AdminDep, session: SessionDep, response: Response
 ) -> CreatedKey:
@@ -100,7 +100,7 @@ def revoke_key(key_id: str, project_id: ProjectDep, caller: AdminDep, session: S
     _revoke(session, caller, project_id, key_id)
 
 
-@router.post("/keys", status_code=201, responses=problems(413, 422))
+@router.post("/keys", status_code=201, responses=problems(400, 413, 422))
 def post_operator_key(
     fields: OperatorKeyFields, caller: OperatorDep, session: SessionDep, response: Response
 ) -> CreatedKey:

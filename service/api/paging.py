@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -48,7 +47,7 @@ def decode(token: str | None, arguments: Mapping[str, Any], *types: type) -> lis
     try:
         parts = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         fingerprint, *position = parts
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # binascii.Error is a ValueError
         raise _refusal("not a token of this service") from error
     if fingerprint != _fingerprint(arguments):
         raise _refusal("the other arguments changed since the token was given")

@@ -9,7 +9,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from service import errors, logging
@@ -78,6 +80,7 @@ def respond(
 def install(app: FastAPI) -> None:
     """Let every refusal of `app` leave as a problem; `middleware.RequestLog` does so with what nobody expected."""
     app.add_exception_handler(StoreUnavailable, _store_unavailable)
+    app.add_exception_handler(DataError, _not_for_the_database)
     app.add_exception_handler(ServiceError, _service_error)  # type: ignore[arg-type]  # Starlette's type allows only Exception
     app.add_exception_handler(RequestValidationError, _validation_error)  # type: ignore[arg-type]  # Starlette's type allows only Exception
     app.add_exception_handler(HTTPException, _http_exception)  # type: ignore[arg-type]  # Starlette's type allows only Exception
@@ -97,6 +100,12 @@ def _store_unavailable(request: Request, error: Exception) -> Response:
     # Where the store is and why it fails is for the log; the client can only come back later.
     log.error("object store unavailable", path=request.url.path, error=str(error))
     return _service_error(request, errors.Unavailable("The object store does not answer now; try again later."))
+
+
+def _not_for_the_database(request: Request, error: Exception) -> Response:
+    # PostgreSQL has no NUL in a text: it is refused here once, and not by every parameter of every path.
+    log.warning("value not for the database", path=request.url.path, error=str(error))
+    return _service_error(request, errors.Invalid("A value that was given is none that the database can hold."))
 
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -125,10 +134,21 @@ def _http_exception(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
     if error.status_code == 404 and detail == phrase:
         detail = f"There is nothing at {request.url.path}; the API is described at /docs."
+    headers = dict(error.headers or {})
     if error.status_code == 405:
         detail = f"{request.method} is not possible at {request.url.path}."
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
     title = _TITLES.get(error.status_code, phrase[0] + phrase[1:].lower())
-    return respond(request, error.status_code, title, detail, headers=dict(error.headers or {}))
+    return respond(request, error.status_code, title, detail, headers=headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of every route at a path: the framework names only those of the first that it came to."""
+    path = request.scope["path"]
+    here = (
+        route for route in iter_route_contexts(request.app.routes) if route.methods and route.path_regex.match(path)
+    )
+    return {method for route in here for method in route.methods or ()}
 
 
 def unexpected(request: Request) -> Response:

@@ -93,7 +93,7 @@ def get_upload(upload_id: str, session: SessionDep, caller: TrainDep) -> tables.
 UploadDep = Annotated[tables.Upload, Depends(get_upload, scope="function")]
 
 
-@router.post("", status_code=201, response_model=UploadResource, responses=problems(404, 409, 413, 422, 503))
+@router.post("", status_code=201, response_model=UploadResource, responses=problems(400, 404, 409, 413, 422, 503))
 def post_upload(
     spec: UploadSpec, context: ContextDep, target: TargetDep, session: SessionDep, idempotency: IdempotencyDep
 ) -> JSONResponse:
@@ -173,7 +173,7 @@ async def put_part(upload_id: str, number: Number, caller: TrainDep, context: Co
     return Response(status_code=204)
 
 
-@router.post("/{upload_id}:complete", status_code=202, responses=problems(404, 409, 413, 422, 503))
+@router.post("/{upload_id}:complete", status_code=202, responses=problems(400, 404, 409, 413, 422, 503))
 def complete_upload(
     upload_id: str, completion: Completion, caller: TrainDep, context: ContextDep, response: Response
 ) -> UploadResource:

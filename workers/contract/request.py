@@ -5,9 +5,10 @@ The same models validate the HTTP body and the worker's input, so both sides ref
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 
 class Model(BaseModel):
@@ -26,6 +27,16 @@ class NetworkSpec(Model):
         default="UNet", pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$", description="class in monai.networks.nets"
     )
     arguments: dict[str, JsonValue] = Field(default_factory=dict, description="constructor arguments by name")
+
+    @field_validator("arguments")
+    @classmethod
+    def _text_can_be_written(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        # JSON can name half of a surrogate pair, which UTF-8 has no bytes for.
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("has text that is not Unicode") from error
+        return value
 
 
 class PlainMethod(Model):
@@ -66,7 +77,7 @@ class JobSpec(Model):
     """A training job, as a user posts it."""
 
     dataset_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="what to train on")
-    dataset_version: int = Field(default=1, ge=1, description="versions are counted from 1")
+    dataset_version: int = Field(default=1, ge=1, le=2**31 - 1, description="versions are counted from 1")
     name: str = Field(default="", max_length=200, description="a name for people")
     network: NetworkSpec = Field(default=NetworkSpec(), description="what is trained")
     method: Method = Field(default=DaleMethod(), description="whether labels are doubted, and how")

@@ -129,3 +129,7 @@ def test_health_needs_no_key_and_names_each_part(stranger: TestClient, app: Fast
     }
     migrations.downgrade(app.state.context.database.engine, "base")
     assert stranger.get("/healthz").status_code == 200
+
+
+def test_what_is_allowed_at_a_path_is_all_that_is_there(client: TestClient) -> None:
+    assert client.patch("/v1/jobs").headers["allow"] == "GET, POST"
