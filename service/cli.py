@@ -36,6 +36,7 @@ app.command()(cli_jobs.jobs)
 app.command("job")(cli_jobs.show_job)
 app.command()(cli_jobs.cancel)
 app.command()(cli_jobs.retry)
+app.command()(cli_jobs.delete)
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 

@@ -154,3 +154,21 @@ def retry(job_id: JobId, url: Url = None, key: Key = None) -> None:
 
     with terminal.expected_errors(), connect(url, key) as dale:
         terminal.say(f"Job {job_id} is {dale.retry(job_id).state}.")
+
+
+def delete(
+    job_id: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Remove a job that is over, with its history and its model, for good."""
+    from service import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        job = dale.job(job_id)
+        if not yes:
+            named = f"{job_id} ({job.name})" if job.name else job_id
+            typer.confirm(f"Delete job {named}, which is {job.state}, with everything it wrote?", abort=True, err=True)
+        dale.delete(job_id)
+        terminal.say(f"Job {job_id} is deleted.")

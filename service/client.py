@@ -211,6 +211,10 @@ class Client:
         response = self._send("POST", f"/v1/jobs/{part(job_id)}:retry")
         return JobResource.model_validate_json(response.content)
 
+    def delete(self, job_id: str) -> None:
+        """Remove a job that is over, with its model and everything else of it."""
+        self._send("DELETE", f"/v1/jobs/{part(job_id)}")
+
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""
         return self._pages(EpochPage, f"/v1/jobs/{part(job_id)}/epochs", {}, lambda page: page.epochs)

@@ -20,6 +20,7 @@ from service.jobs import checks
 from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
 from service.roles import Caller
+from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
@@ -272,12 +273,37 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
     if state is State.QUEUED:
         return resource(job)
     if not can_retry(state):
-        why = "its model is there" if state is State.SUCCEEDED else "it is not over, and goes on by itself"
+        why = "it is not over, and goes on by itself"
+        if state.terminal:
+            why = "its model is there" if state is State.SUCCEEDED else "it is going away"
         raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
     audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
     jobs.retry(session, job)
     session.flush()
     return resource(job)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(403, 404, 409, 503))
+def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
+    """Remove a job that is over, with its history, its model and everything else that it wrote. There is no way back.
+
+    Where that breaks off, the job is `DELETING`: it has no model any more, and can be deleted again.
+    """
+    # Not the request's session: the state is committed before the first object goes, so that nobody is offered a model
+    # of which half is there, and the row goes last, so that what is left can still be found.
+    with context.sessions.begin() as session:
+        job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+        state = State(job.state)
+        if not state.terminal:
+            raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
+        if state is not State.DELETING:
+            facts = {"name": job.name, "state": state}
+            audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)
+            jobs.set_state(session, job, State.DELETING)
+    for key in list(context.store.list(keys.job(job_id))):
+        context.store.delete(key)
+    with context.sessions.begin() as session:
+        jobs.remove(session, job_id)
 
 
 @router.get("/{job_id}/epochs", responses=problems(400, 404, 422))

@@ -25,6 +25,7 @@ class Action(StrEnum):
     JOB_CREATE = "job.create"
     JOB_CANCEL = "job.cancel"
     JOB_RETRY = "job.retry"
+    JOB_DELETE = "job.delete"
     PROJECT_CREATE = "project.create"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db import confidences
-from service.db.tables import Artifact, Attempt, Confidence, Dataset, DatasetVersion, Epoch, Event, Job, JobSample, now
+from service.db.tables import (
+    Artifact,
+    Attempt,
+    Base,
+    Confidence,
+    Dataset,
+    DatasetVersion,
+    Epoch,
+    Event,
+    Job,
+    JobSample,
+    now,
+)
 from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 
@@ -97,6 +109,16 @@ def retry(session: Session, job: Job) -> None:
     job.retried_at = now()
     job.attempts_before = job.attempt
     job.progress = job.failure = job.finished_at = None
+
+
+def remove(session: Session, job_id: str) -> None:
+    """Remove a job with every row that refers to it, in whichever table."""
+    jobs = Job.__table__
+    for table in reversed(Base.metadata.sorted_tables):
+        for key in table.foreign_keys:
+            if key.column.table is jobs:
+                session.execute(delete(table).where(key.parent == job_id))
+    session.execute(delete(Job).where(Job.id == job_id))
 
 
 def add_event(session: Session, job_id: str, kind: str, data: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ QUEUED ──> STARTING ──> RUNNING ──> SUCCEEDED | FAILED
 CANCELLED <───── CANCELLING
 ```
 
-Somebody's retry takes FAILED and CANCELLED back to QUEUED.
+Somebody's retry takes FAILED and CANCELLED back to QUEUED. What is over can be deleted: it is DELETING while its
+objects go, and then it is not there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_ATTEMPTS = 3
 
 
 class State(StrEnum):
-    """Where a job is; `terminal` ones are left only where somebody asks for a retry."""
+    """Where a job is; `terminal` ones are left only for a retry or to be deleted."""
 
     QUEUED = "QUEUED"
     STARTING = "STARTING"
@@ -28,11 +29,12 @@ class State(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    DELETING = "DELETING"
 
     @property
     def terminal(self) -> bool:
         """Whether the job is over."""
-        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DELETING}
 
     @property
     def holds_resources(self) -> bool:
@@ -45,9 +47,10 @@ MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.STARTING, State.RUNNING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.RUNNING: frozenset({State.STARTING, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.CANCELLING: frozenset({State.CANCELLED}),
-    State.SUCCEEDED: frozenset(),
-    State.FAILED: frozenset({State.QUEUED}),
-    State.CANCELLED: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset({State.DELETING}),
+    State.FAILED: frozenset({State.QUEUED, State.DELETING}),
+    State.CANCELLED: frozenset({State.QUEUED, State.DELETING}),
+    State.DELETING: frozenset(),
 }
 
 

@@ -1,6 +1,6 @@
 // Live progress from the job's event stream; the page is drawn anew by the server when an epoch or the job ends.
 const job = document.getElementById("job");
-const over = ["SUCCEEDED", "FAILED", "CANCELLED"];
+const over = ["SUCCEEDED", "FAILED", "CANCELLED", "DELETING"];
 
 function duration(seconds) {
   const s = Math.max(0, Math.round(seconds));

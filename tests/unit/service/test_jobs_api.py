@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import jobs, tables
 from service.jobs import networks
+from service.jobs.ingest import read_result
 from service.jobs.lifecycle import State
 from tests.unit.service.fake_ray import FakeRay
+from workers.contract import keys
 from workers.contract.request import Failure, JobSpec
+from workers.contract.store import StoreUnavailable
+from workers.contract.store_local import LocalStore
 
 
 @pytest.fixture
@@ -232,6 +238,80 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(
     assert state in answer.json()["detail"]
     assert words in answer.json()["detail"]
     assert client.get(f"/v1/jobs/{job_id}").json()["state"] == state
+
+
+def left_of(context: Context, job_id: str) -> list[str]:
+    """Names of the tables and keys of the objects that still have something of a job."""
+    with context.database.read() as session:
+        owned = {table: table.c.job_id for table in tables.Base.metadata.sorted_tables if "job_id" in table.c}
+        owned[tables.Job.__table__] = tables.Job.__table__.c.id
+        found = [
+            t.name for t, column in owned.items() if session.scalar(select(column).where(column == job_id).limit(1))
+        ]
+    return found + list(context.store.list(keys.job(job_id)))
+
+
+@pytest.fixture
+def succeeded(finished_job: str, context: Context, scripted: ModuleType) -> str:
+    """A job that has something in every table and its model in the store."""
+    scripted.write_result(context.store, finished_job, 1, 3)
+    result = read_result(context.store, finished_job)
+    assert result is not None
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, finished_job)
+        assert job is not None
+        jobs.add_result(session, job, result)
+        if job.state != State.SUCCEEDED:
+            jobs.set_state(session, job, State.SUCCEEDED)
+    return finished_job
+
+
+def test_a_job_is_deleted_with_everything_of_it(client: TestClient, context: Context, succeeded: str) -> None:
+    tables_of_it = {"jobs", "attempts", "epochs", "confidences", "job_samples", "artifacts", "events"}
+    assert tables_of_it < set(left_of(context, succeeded))
+    kept = list(context.store.list("datasets/"))
+    assert client.delete(f"/v1/jobs/{succeeded}").status_code == 204
+    assert left_of(context, succeeded) == []
+    assert list(context.store.list("datasets/")) == kept
+    assert client.get(f"/v1/jobs/{succeeded}").status_code == 404
+    assert client.delete(f"/v1/jobs/{succeeded}").status_code == 404
+    (told,) = client.get("/v1/audit", params={"action": "job.delete"}).json()["entries"]
+    assert (told["target"], told["details"]["state"]) == (succeeded, "SUCCEEDED")
+
+
+def test_a_deletion_that_breaks_off_leaves_no_model_and_can_be_done_again(
+    client: TestClient, context: Context, succeeded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 2
+
+    def fail_soon(store: LocalStore, key: str) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StoreUnavailable("the disk is gone")
+        delete(store, key)
+
+    delete = LocalStore.delete
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "delete", fail_soon)
+        assert client.delete(f"/v1/jobs/{succeeded}").status_code == 503
+    job = client.get(f"/v1/jobs/{succeeded}").json()
+    assert (job["state"], job["links"]["model"]) == ("DELETING", None)
+    assert client.get(f"/v1/models/{succeeded}").status_code in {404, 409}
+    assert client.get("/v1/models").json()["models"] == []
+    assert client.post(f"/v1/jobs/{succeeded}:retry").status_code == 409
+    assert client.delete(f"/v1/jobs/{succeeded}").status_code == 204
+    assert left_of(context, succeeded) == []
+    assert len(client.get("/v1/audit", params={"action": "job.delete"}).json()["entries"]) == 1
+
+
+def test_a_job_that_is_not_over_is_not_deleted(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
+    job_id = post()["id"]
+    answer = client.delete(f"/v1/jobs/{job_id}")
+    assert answer.status_code == 409
+    assert f"/v1/jobs/{job_id}:cancel" in answer.json()["detail"]
+    client.post(f"/v1/jobs/{job_id}:cancel")
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
 
 
 @pytest.mark.parametrize(

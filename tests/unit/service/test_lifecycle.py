@@ -18,10 +18,10 @@ from service.jobs.lifecycle import (
 )
 
 
-def test_terminal_states_are_left_only_by_a_retry() -> None:
+def test_terminal_states_are_left_only_for_a_retry_or_to_be_deleted() -> None:
     assert {state for state in State if can_retry(state)} == {State.FAILED, State.CANCELLED}
     for current, target in itertools.product(State, State):
-        if current.terminal and not (can_retry(current) and target is State.QUEUED):
+        if current.terminal and target not in {State.QUEUED, State.DELETING}:
             with pytest.raises(ImpossibleMoveError):
                 move(current, target)
 

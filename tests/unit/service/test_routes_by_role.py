@@ -23,10 +23,18 @@ from service.db.tables import Upload, now
 from service.db.uploads import KEPT, UploadState
 from service.jobs.ingest import read_result
 from service.roles import Role
+from workers.contract.request import JobSpec
 
 NOBODY, READ, TRAIN, ADMIN, OPERATOR = "nobody", "read", "train", "admin", "operator"
 CALLERS = (NOBODY, *Role, OPERATOR)
-UNKNOWN = {"project": "prj-none", "dataset": "ds-none", "job": "job-none", "key": "key-none", "upload": "upl-none"}
+UNKNOWN = {
+    "project": "prj-none",
+    "dataset": "ds-none",
+    "job": "job-none",
+    "queued": "queued-none",
+    "key": "key-none",
+    "upload": "upl-none",
+}
 SAMPLE = "case 1"
 
 
@@ -34,9 +42,9 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}` and `{key}`: then the route is tried with
-    those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is looked
-    through.
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}` and `{key}`: then the route is
+    tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is
+    looked through.
     """
 
     needs: str
@@ -119,7 +127,8 @@ ROWS = {
     "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
     "POST /v1/jobs/{job_id}:cancel": Row(TRAIN, 202, path="/v1/jobs/{job}:cancel"),
-    "POST /v1/jobs/{job_id}:retry": Row(TRAIN, 409, path="/v1/jobs/{job}:retry"),  # it is not over
+    "POST /v1/jobs/{job_id}:retry": Row(TRAIN, 409, path="/v1/jobs/{job}:retry"),  # it has its model
+    "DELETE /v1/jobs/{job_id}": Row(TRAIN, 409, path="/v1/jobs/{queued}"),  # it is not over
     "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
@@ -239,6 +248,10 @@ def world(
             assert row is not None
             jobs.add_result(session, row, result)
         sides.append({"project": project, "dataset": f"ds-{side}", "job": job, "key": victim, "upload": f"upl-{side}"})
+    with context.sessions.begin() as session:
+        for side in sides:
+            side["queued"] = side["job"].replace("job", "queued")
+            jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
     keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
     with context.sessions.begin() as session:
         for who, key in keys.items():

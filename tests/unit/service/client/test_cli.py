@@ -76,6 +76,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     assert "its turn" in dale("job", job_id[1]).output
     assert "CANCELLED" in dale("cancel", job_id[1]).output
     assert json.loads(dale("jobs", "--state", "cancelled", "--json").output)[0]["id"] == job_id[1]
+    assert "QUEUED" in dale("retry", job_id[1]).output
+    assert dale("delete", job_id[1], "--yes").exit_code == 2  # it is not over
+    dale("cancel", job_id[1])
+    assert dale("delete", job_id[1]).exit_code == 1  # nobody said yes
+    assert "is deleted" in dale("delete", job_id[1], "--yes").output
+    assert dale("job", job_id[1]).exit_code == 2
 
 
 def test_samples_and_model_of_a_finished_job(dale: Run, model_job: str, tmp_path: Path) -> None:
