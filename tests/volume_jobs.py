@@ -12,10 +12,7 @@ from fastapi.testclient import TestClient
 
 from service.api.dependencies import Context
 from service.db import jobs
-from service.jobs.intake import take_in, view_of
-from service.jobs.lag import IngestLag
-from service.jobs.lifecycle import State
-from service.metrics import Metrics
+from tests.records import succeed
 from tests.volumes import nifti, nnunet_files
 from workers.contract import keys
 from workers.contract.request import JobSpec
@@ -58,13 +55,5 @@ def finish_job(context: Context, scripted: ModuleType, dataset_id: str) -> str:
     scripted.write_epoch(context.store, job_id, 1, 0, COUNT)
     for ordinal in range(COUNT):
         context.store.put(keys.prediction(job_id, ordinal, "nii.gz"), nifti(predicted))
-    with context.database.read() as session:
-        view = view_of(jobs.unfinished(session)[0])
-    assert take_in(context, view, IngestLag(Metrics())) is None
-    with context.sessions.begin() as session:
-        job = jobs.lock_job(session, job_id)
-        assert job is not None
-        for state in (State.STARTING, State.RUNNING, State.SUCCEEDED):
-            if job.state != state:
-                jobs.set_state(session, job, state)
+    succeed(context, job_id)
     return job_id

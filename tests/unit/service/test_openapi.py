@@ -15,10 +15,10 @@ from schemathesis.openapi import from_asgi
 
 from service.api.dependencies import Context
 from service.db import access, jobs, projects
-from service.db.tables import Upload, now
-from service.db.uploads import KEPT, UploadState
+from service.db.tables import now
 from service.jobs.ingest import read_result
 from service.roles import Role
+from tests.records import put_upload
 
 NOBODY, OPERATOR = "nobody", "operator"
 JOB, DATASET, UPLOAD = "job-real", "ds-real", "upl-real"
@@ -92,31 +92,7 @@ def things(context: Context, finish_job: Callable[..., str], scripted: ModuleTyp
 
 
 @pytest.fixture
-def begin_upload(context: Context, things: dict[str, str]) -> Callable[[], None]:
-    """Put an upload there that waits for its only part, also where an earlier request took it away."""
-
-    def begin() -> None:
-        with context.sessions.begin() as session:
-            session.merge(
-                Upload(
-                    id=UPLOAD,
-                    project_id=things["project_id"],
-                    fields={"name": "large", "mask_threshold": None, "layout": "auto"},
-                    size=1,
-                    part_size=1,
-                    state=UploadState.OPEN,
-                    done=0,
-                    total=0,
-                    errors=[],
-                    expires_at=now() + KEPT,
-                )
-            )
-
-    return begin
-
-
-@pytest.fixture
-def ask_for_what_there_is(things: dict[str, str | int], begin_upload: Callable[[], None]) -> Iterator[None]:
+def ask_for_what_there_is(context: Context, things: dict[str, str | int]) -> Iterator[None]:
     """Have every other request name things that exist."""
     turns = cycle((True, False))
 
@@ -128,7 +104,7 @@ def ask_for_what_there_is(things: dict[str, str | int], begin_upload: Callable[[
         if isinstance(case.body, dict) and "dataset_id" in case.body:
             case.body["dataset_id"] = DATASET
         if case.operation.path.startswith("/v1/uploads/"):
-            begin_upload()
+            put_upload(context, UPLOAD, str(things["project_id"]))
 
     schemathesis.hook(before_call)
     yield

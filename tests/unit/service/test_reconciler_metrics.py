@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from service.api.dependencies import Context
 from service.db import jobs
+from service.jobs import lag
 from service.jobs.metrics_listener import listening
 from service.jobs.reconciler import Reconciler
 from service.metrics import Metrics
@@ -32,7 +33,39 @@ def database_url(both_databases: str) -> str:
     return both_databases
 
 
-def test_a_look_at_the_jobs_leaves_its_time(context: Context, reconciler: Reconciler, metrics: Metrics) -> None:
+class Clock:
+    """A clock that stands until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What the lag is measured by."""
+    clock = Clock()
+    monkeypatch.setattr(lag, "time", clock)
+    return clock
+
+
+def test_a_look_at_the_jobs_leaves_its_time(
+    context: Context, reconciler: Reconciler, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[BaseException] = []
+    look = reconciler.round
+
+    def watched() -> None:
+        try:
+            look()
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    monkeypatch.setattr(reconciler, "round", watched)
+
     def last() -> float:
         return metrics.registry.get_sample_value("dale_reconciler_last_round_timestamp_seconds") or 0.0
 
@@ -45,9 +78,9 @@ def test_a_look_at_the_jobs_leaves_its_time(context: Context, reconciler: Reconc
         wait_for(lambda: last() >= began, seconds=30)
         with context.sessions.begin() as session:
             session.execute(text("ALTER TABLE jobs RENAME TO away"))
-        time.sleep(0.3)
+        wait_for(lambda: failed, seconds=30)
         failing = last()
-        time.sleep(0.5)
+        wait_for(lambda: len(failed) >= 5, seconds=30)
         assert last() == failing, "a look that failed is none"
         with context.sessions.begin() as session:
             session.execute(text("ALTER TABLE away RENAME TO jobs"))
@@ -65,13 +98,18 @@ def start(reconciler: Reconciler, job_id: str) -> str:
 
 
 def test_the_lag_of_ingestion_is_what_an_epoch_has_waited(
-    context: Context, reconciler: Reconciler, queue: Any, scripted: ModuleType, scrape: Callable[[], Sample]
+    clock: Clock,
+    context: Context,
+    reconciler: Reconciler,
+    queue: Any,
+    scripted: ModuleType,
+    scrape: Callable[[], Sample],
 ) -> None:
     job_id = start(reconciler, queue())
     value = scrape()
     assert value("dale_ingested_epochs_total") == value("dale_ingest_lag_seconds_count") == 0
     scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
-    time.sleep(0.6)  # the epoch waits; nobody looks
+    clock.now += 0.7  # the epoch waits; nobody looks
     assert (scrape()("dale_ingest_behind_seconds") or 0) >= 0.6
     reconciler.round()
     value = scrape()
@@ -88,13 +126,18 @@ def test_the_lag_of_ingestion_is_what_an_epoch_has_waited(
 
 
 def test_a_damaged_epoch_leaves_ingestion_behind(
-    context: Context, reconciler: Reconciler, queue: Any, scripted: ModuleType, scrape: Callable[[], Sample]
+    clock: Clock,
+    context: Context,
+    reconciler: Reconciler,
+    queue: Any,
+    scripted: ModuleType,
+    scrape: Callable[[], Sample],
 ) -> None:
     job_id = start(reconciler, queue())
     scripted.write_epoch(context.store, job_id, 1, 0, SAMPLES)
     shard = keys.confidence_shard(job_id, 0, 0, 2)
     context.store.put(shard, b"torn")
-    time.sleep(0.3)
+    clock.now += 0.4
     reconciler.round()
     value = scrape()
     assert (value("dale_ingest_behind_seconds") or 0) >= 0.3, "looked at, but not taken in"
@@ -102,6 +145,7 @@ def test_a_damaged_epoch_leaves_ingestion_behind(
 
 
 def test_a_cluster_that_is_away_leaves_ingestion_behind_and_a_finished_job_does_not(
+    clock: Clock,
     context: Context,
     ray: FakeRay,
     reconciler: Reconciler,
@@ -111,7 +155,7 @@ def test_a_cluster_that_is_away_leaves_ingestion_behind_and_a_finished_job_does_
 ) -> None:
     job_id = start(reconciler, queue())
     ray.broken = True
-    time.sleep(0.3)
+    clock.now += 0.4
     reconciler.round()
     assert (scrape()("dale_ingest_behind_seconds") or 0) >= 0.3
     ray.broken = False
@@ -120,7 +164,7 @@ def test_a_cluster_that_is_away_leaves_ingestion_behind_and_a_finished_job_does_
     scripted.write_result(context.store, job_id, 1, 2)
     ray.runs[f"{job_id}-1"]["status"] = "SUCCEEDED"
     reconciler.round()
-    time.sleep(0.3)
+    clock.now += 0.4
     reconciler.round()
     assert scrape()("dale_ingest_behind_seconds") == 0
     assert scrape()("dale_jobs", state="SUCCEEDED") is not None

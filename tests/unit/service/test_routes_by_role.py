@@ -19,10 +19,9 @@ from PIL import Image
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
-from service.db.tables import Upload, now
-from service.db.uploads import KEPT, UploadState
 from service.jobs.ingest import read_result
 from service.roles import Role
+from tests.records import put_upload
 from workers.contract.request import JobSpec
 
 NOBODY, READ, TRAIN, ADMIN, OPERATOR = "nobody", "read", "train", "admin", "operator"
@@ -179,32 +178,14 @@ class World:
         """The request of a row, made by somebody, of these things."""
         row, method = ROWS[route], route.split(" ", maxsplit=1)[0].replace("MOUNT", "GET")
         path = filled(row.path or route.split(" ")[1], things)
-        self.begin_upload(things)
+        if "upload" in things and things != UNKNOWN:
+            put_upload(self.context, things["upload"], things["project"])
         headers = {}
         if who != NOBODY and row.page:
             headers["Cookie"] = f"{SESSION_COOKIE}={self.signed_in(who)}"
         elif who != NOBODY:
             headers["Authorization"] = f"Bearer {self.keys[who]}"
         return self.http.request(method, path, headers=headers, follow_redirects=False, **filled(row.body, things))
-
-    def begin_upload(self, things: dict[str, str]) -> None:
-        """An upload that waits for its only part, also where an earlier request gave it up."""
-        if "upload" in things and things != UNKNOWN:
-            with self.context.sessions.begin() as session:
-                session.merge(
-                    Upload(
-                        id=things["upload"],
-                        project_id=things["project"],
-                        fields={"name": "large", "mask_threshold": None, "layout": "auto"},
-                        size=1,
-                        part_size=1,
-                        state=UploadState.OPEN,
-                        done=0,
-                        total=0,
-                        errors=[],
-                        expires_at=now() + KEPT,
-                    )
-                )
 
     def signed_in(self, who: str) -> str:
         with self.context.sessions.begin() as session:
