@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from service import logging
@@ -22,6 +22,7 @@ from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import field_errors, problems
 from service.datasets.importing import Import
+from service.datasets.options import ImportOptions
 from service.datasets.pairs import LayoutKind
 from service.db import audit, datasets, projects, tables
 from service.errors import FieldError, Invalid
@@ -94,22 +95,10 @@ class DatasetSamplePage(BaseModel):
     next_page_token: str | None
 
 
-class UploadFields(BaseModel):
+class UploadFields(ImportOptions):
     """The fields beside the file."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Name
-    mask_threshold: int | None = Field(
-        default=None,
-        ge=1,
-        le=255,
-        description="mask pixels from this value on become foreground, all others background",
-    )
-    layout: Literal["auto", "folders", "nnunet"] = Field(
-        default="auto",
-        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
-    )
 
 
 @dataclass(frozen=True)
@@ -161,9 +150,8 @@ async def read_upload(request: Request, _target: TargetDep) -> AsyncIterator[Upl
         faults = []
         if not isinstance(file, UploadFile):
             faults.append(FieldError(field="file", reason="is missing", hint="attach the zip as the part 'file'"))
-        values = {name: value for name, value in form.items() if name != "file"}
-        if values.get("mask_threshold") == "":
-            del values["mask_threshold"]
+        # A page's form sends what nobody filled in as empty text.
+        values = {field: value for field, value in form.items() if field == "name" or (field != "file" and value != "")}
         try:
             fields = UploadFields.model_validate(values)
         except ValidationError as error:
@@ -214,8 +202,7 @@ def post_dataset(
 ) -> JSONResponse:
     """Upload a dataset. Every file is checked first; a refusal lists every bad file and leaves nothing behind."""
     limits = context.settings.import_limits
-    layout = None if upload.fields.layout == "auto" else LayoutKind(upload.fields.layout)
-    work = Import(context.store, limits, upload.file, upload.fields.mask_threshold, layout)
+    work = Import(context.store, limits, upload.file, upload.fields)
     # A session of our own: what is in the store must be undone even if the commit is what fails.
     with context.sessions() as session:
 

@@ -10,7 +10,7 @@ from service import logging
 from service.api.dependencies import Context
 from service.datasets import parts
 from service.datasets.importing import Import
-from service.datasets.pairs import LayoutKind
+from service.datasets.options import ImportOptions
 from service.db import audit, datasets, uploads
 from service.db.tables import Upload, now
 from service.db.uploads import UploadState
@@ -53,14 +53,13 @@ def _run(context: Context, upload: Upload, sha256: str, caller: Caller) -> None:
 def _import(context: Context, upload: Upload, sha256: str, caller: Caller, progress: _Progress) -> None:
     """Make a dataset of the parts; all of it, or nothing."""
     fields = upload.fields
-    layout = None if fields["layout"] == "auto" else LayoutKind(fields["layout"])
+    options = ImportOptions.model_validate({field: value for field, value in fields.items() if field != "name"})
     with parts.assembled(context.store, upload.id, upload.size, upload.part_size, sha256) as file:
         work = Import(
             context.store,
             context.settings.import_limits,
             file,
-            fields["mask_threshold"],
-            layout,
+            options,
             dataset_id=upload.id.replace("upl-", "ds-", 1),  # a second try writes over what the first one left
         )
         try:

@@ -11,7 +11,8 @@ from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import CheckedDataset, CheckedSample, Findings
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import LayoutKind, Media, Pair
+from service.datasets.options import ImportOptions
+from service.datasets.pairs import Media, Pair
 from service.datasets.pixels import inspect_image, inspect_mask
 from service.datasets.volumes import VolumeCheck
 from service.errors import FieldError, Invalid
@@ -23,25 +24,24 @@ GREY = "pass mask_threshold (for example 128) to turn grey values into 0 and 255
 def check(
     archive: Archive,
     limits: ImportLimits,
-    threshold: int | None,
+    options: ImportOptions,
     scratch: Path,
     progress: Progress = lambda done, total: None,
-    asked: LayoutKind | None = None,
 ) -> CheckedDataset:
     """Check every file; one pair at a time is unpacked to `scratch`, so memory does not grow with the upload.
 
     Args:
         archive: the upload.
         limits: what is accepted.
-        threshold: mask pixels from this value on become foreground; None takes values as they are.
+        options: how it is meant.
         scratch: a folder for what is unpacked.
         progress: is told after every pair.
-        asked: the layout to read the upload by; None recognises it.
 
     Raises:
         Invalid: lists every file that cannot be used, with the reason and what to do.
     """
-    layout = read_layout(archive, limits, scratch, asked)
+    layout = read_layout(archive, limits, scratch, options.asked)
+    threshold = options.mask_threshold
     found = Findings(list(layout.faults), list(layout.warnings))
     faults = found.faults
     if threshold is not None and (layout.media is Media.VOLUME or layout.classes):

@@ -15,7 +15,7 @@ from service.datasets.archive import Archive
 from service.datasets.checked import CheckedDataset, CheckedSample
 from service.datasets.checking import Progress, check, sha256
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import LayoutKind
+from service.datasets.options import ImportOptions
 from service.datasets.pixels import inspect_mask
 from service.datasets.rows import sample_rows, sample_table
 from service.db import datasets
@@ -38,12 +38,11 @@ class Import:
         store: ObjectStore,
         limits: ImportLimits,
         file: IO[bytes],
-        threshold: int | None,
-        layout: LayoutKind | None = None,
+        options: ImportOptions,
         dataset_id: str | None = None,
     ) -> None:
         self.dataset_id = dataset_id or f"ds-{secrets.token_hex(8)}"
-        self._store, self._limits, self._threshold, self._layout = store, limits, threshold, layout
+        self._store, self._limits, self._options = store, limits, options
         self._file = file
         self._written: list[str] = []
         self._archive: Archive | None = None
@@ -53,7 +52,7 @@ class Import:
         """Check every file; raises `Invalid` with all faults."""
         self._archive = Archive(self._file, self._limits)
         with tempfile.TemporaryDirectory(prefix="dale-check-") as scratch:
-            self._checked = check(self._archive, self._limits, self._threshold, Path(scratch), progress, self._layout)
+            self._checked = check(self._archive, self._limits, self._options, Path(scratch), progress)
         return self._checked
 
     def store(self) -> None:
@@ -110,7 +109,7 @@ class Import:
         path = scratch / "member"
         self._archive.extract(sample.pair.mask if mask else sample.pair.image, path)
         if mask and sample.mask_encoded:
-            inspect_mask(path, self._limits.max_pixels, self._threshold, scratch / "stored")
+            inspect_mask(path, self._limits.max_pixels, self._options.mask_threshold, scratch / "stored")
             path = scratch / "stored"
         if sha256(path) != (sample.mask_sha256 if mask else sample.image_sha256):
             raise RuntimeError(f"{sample.pair.name} changed between check and storing")

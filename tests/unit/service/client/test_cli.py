@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from service import credentials
-from service.cli import app
-from service.job_options import spec
+from service.cli import app, credentials
+from service.cli.job_options import spec
+from service.cli.packing import as_archive
 from service.jobs.lifecycle import State
-from service.packing import as_archive
 from workers.contract.request import DaleMethod, JobSpec, NetworkSpec
 
 KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
 from service.cli import app
+from service.cli.packing import as_archive, masks_as_archive
 from service.client import Client, Refused
-from service.packing import as_archive, masks_as_archive
 
 Run = Callable[..., Result]
 

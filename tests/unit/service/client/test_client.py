@@ -13,12 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service import transfer
-from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable
+from service.cli.packing import as_archive
+from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable, transfer
+from service.client.sse import parse_events
+from service.client.transfer import download
 from service.jobs.lifecycle import State
-from service.packing import as_archive
-from service.sse import parse_events
-from service.transfer import download
 
 CONTENT = bytes(range(256)) * 8000 + b"end"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,10 +11,11 @@ from PIL import Image
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typer.testing import CliRunner
 
-from service import cli, sending
-from service.client import Client, Refused, Unreachable
+from service.cli import app
+from service.cli import datasets as upload_command
+from service.cli.packing import as_archive
+from service.client import Client, Refused, Unreachable, sending
 from service.datasets.parts import SMALLEST_PART
-from service.packing import as_archive
 
 failing: list[str] = []
 
@@ -24,7 +25,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A dataset folder that makes several of the smallest parts."""
     monkeypatch.setattr(sending, "DEFAULT_PART", SMALLEST_PART)
     monkeypatch.setattr(sending, "POLL_S", 0.05)
-    monkeypatch.setattr(cli, "WHOLE_BYTES", SMALLEST_PART)
+    monkeypatch.setattr(upload_command, "WHOLE_BYTES", SMALLEST_PART)
     folder = tmp_path / "many lesions"
     noise = np.random.default_rng(0)
     for number in range(4):
@@ -110,11 +111,11 @@ def test_the_command_sends_large_ones_in_parts(
     monkeypatch.setenv("DALE_URL", url)
     monkeypatch.setenv("DALE_API_KEY", "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1")
     failing[:] = ["4"] * sending.TRIES
-    broken = CliRunner().invoke(cli.app, ["upload", str(large)])
+    broken = CliRunner().invoke(app, ["upload", str(large)])
     assert broken.exit_code == 2, broken.output
     words = next(line for line in broken.stderr.splitlines() if "go on with" in line).split("--resume ")[1]
     puts.clear()
-    done = CliRunner().invoke(cli.app, ["upload", str(large), "--resume", words.strip()])
+    done = CliRunner().invoke(app, ["upload", str(large), "--resume", words.strip()])
     assert done.exit_code == 0, done.output
     assert "4 samples" in done.output
     assert puts == ["4"]

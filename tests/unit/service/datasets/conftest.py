@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from service.datasets.archive import Archive
 from service.datasets.checked import CheckedDataset
-from service.datasets.checking import check
+from service.datasets.checking import Progress, check
 from service.datasets.limits import ImportLimits
+from service.datasets.options import ImportOptions
 from service.errors import FieldError, Invalid
 
 
@@ -64,13 +65,13 @@ class Upload:
     def check(
         self,
         members: dict[str, bytes] | io.BytesIO,
-        threshold: int | None = None,
         limits: ImportLimits | None = None,
-        **kwargs: Any,
+        progress: Progress = lambda done, total: None,
+        **options: Any,
     ) -> CheckedDataset:
         limits = limits or ImportLimits()
         file = make_zip(members) if isinstance(members, dict) else members
-        return check(Archive(file, limits), limits, threshold, self.scratch, **kwargs)
+        return check(Archive(file, limits), limits, ImportOptions(**options), self.scratch, progress)
 
     def faults(self, *args: Any, **kwargs: Any) -> dict[str | None, FieldError]:
         with pytest.raises(Invalid) as refused:

@@ -222,7 +222,7 @@ def test_grey_masks_need_a_threshold(upload: Any) -> None:
     faults = upload.faults(blurred)
     assert "mask_threshold" in faults["masks/0.jpg"].hint
     assert "mask_threshold" in faults[None].hint
-    checked = upload.check(blurred, threshold=128)
+    checked = upload.check(blurred, mask_threshold=128)
     assert checked.mask_values == [0, 255]
     assert all(sample.mask_encoded and sample.mask_media_type == "image/png" for sample in checked.samples)
     assert checked.samples[0].foreground == pytest.approx((upload.disc() > 0).mean(), abs=0.02)
@@ -232,7 +232,7 @@ def test_the_threshold_itself_counts_as_foreground(upload: Any) -> None:
     mask = np.full((20, 30), 99, np.uint8)
     mask[:5] = 100
     mask[5:8] = 0
-    assert upload.check(values_upload(upload, mask), threshold=100).samples[0].foreground == pytest.approx(5 / 20)
+    assert upload.check(values_upload(upload, mask), mask_threshold=100).samples[0].foreground == pytest.approx(5 / 20)
 
 
 def test_gaps_missing_background_and_empty_datasets(upload: Any) -> None:

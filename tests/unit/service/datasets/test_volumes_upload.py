@@ -12,6 +12,7 @@ from service.datasets.archive import Archive
 from service.datasets.checking import check
 from service.datasets.layout import recognise
 from service.datasets.limits import ImportLimits
+from service.datasets.options import ImportOptions
 from service.datasets.pairs import LayoutKind, Media
 from service.datasets.rows import sample_rows, sample_table
 from service.errors import Invalid
@@ -84,10 +85,10 @@ def test_a_layout_can_be_asked_for(upload: Any) -> None:
     both = folders() | nnunet()
     assert "layout=" in upload.faults(both)[None].hint
     for kind in LayoutKind:
-        assert upload.check(both, asked=kind).layout is kind
+        assert upload.check(both, layout=kind.value).layout is kind
         single = Archive(upload.zip(folders() if kind is LayoutKind.FOLDERS else nnunet()), ImportLimits())
         assert recognise(single.members) is kind
-    assert "no imagesTr/ and labelsTr/" in upload.faults(folders(), asked=LayoutKind.NNUNET)[None].reason
+    assert "no imagesTr/ and labelsTr/" in upload.faults(folders(), layout="nnunet")[None].reason
 
 
 def test_the_table_is_what_workers_read(upload: Any) -> None:
@@ -238,7 +239,7 @@ def test_images_and_volumes_do_not_mix(upload: Any) -> None:
 
 def test_volumes_have_no_threshold(upload: Any) -> None:
     with pytest.raises(Invalid) as refused:
-        upload.check(folders(), threshold=128)
+        upload.check(folders(), mask_threshold=128)
     assert [fault.field for fault in refused.value.errors] == ["mask_threshold"]
 
 
@@ -263,7 +264,9 @@ def test_damaged_volumes_are_faults_or_workers_read_them(
         damaged = break_bytes(image[:352], 2 * seed) + image[352:]
         members = {"images/a.nii": damaged, "masks/a.nii": label}
         try:
-            checked = check(Archive(upload.zip(members), ImportLimits()), ImportLimits(), None, upload.scratch)
+            checked = check(
+                Archive(upload.zip(members), ImportLimits()), ImportLimits(), ImportOptions(), upload.scratch
+            )
         except Invalid as refused:
             assert all(fault.reason and fault.file for fault in refused.errors)
             continue

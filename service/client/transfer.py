@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from service.client_errors import DamagedFile, Unreachable, check
+from service.client.errors import DamagedFile, Unreachable, check
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 # A download that breaks off is resumed this often before it counts as failed; any progress starts the count anew.

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 def connect(url: str | None, key: str | None) -> Client:
     """A client for the service that the options, the environment or `dale login` name."""
-    from service import credentials
+    from service.cli import credentials
     from service.client import Client
 
     target = credentials.choose(url, key)

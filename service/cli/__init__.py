@@ -6,14 +6,13 @@ Heavy modules are imported inside the commands, so that `dale --help` answers at
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from service import cli_access, cli_jobs, cli_versions
-from service.cli_options import JobId, Json, Key, Url, connect
+from service.cli import access, datasets, jobs, versions
+from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -24,21 +23,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(cli_access.keys, name="keys")
-app.add_typer(cli_access.projects, name="projects")
-app.command()(cli_versions.correct)
-app.command()(cli_versions.diff)
-app.command("delete-dataset")(cli_versions.delete_dataset)
-app.command()(cli_access.audit)
-app.command()(cli_access.whoami)
-app.command()(cli_jobs.train)
-app.command()(cli_jobs.jobs)
-app.command("job")(cli_jobs.show_job)
-app.command()(cli_jobs.cancel)
-app.command()(cli_jobs.retry)
-app.command()(cli_jobs.delete)
-
-WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
+app.add_typer(access.keys, name="keys")
+app.add_typer(access.projects, name="projects")
+app.command()(datasets.upload)
+app.command()(datasets.datasets)
+app.command()(versions.correct)
+app.command()(versions.diff)
+app.command("delete-dataset")(versions.delete_dataset)
+app.command()(access.audit)
+app.command()(access.whoami)
+app.command()(jobs.train)
+app.command()(jobs.jobs)
+app.command("job")(jobs.show_job)
+app.command()(jobs.cancel)
+app.command()(jobs.retry)
+app.command()(jobs.delete)
 
 
 @app.command()
@@ -55,7 +54,7 @@ def serve(
     API, review pages and training in one. Everything can also be set by environment variables: DALE_DATA_DIR,
     DALE_HOST, DALE_PORT, DALE_API_KEY, ...
     """
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors():
         from service.embedded import CannotServeError
@@ -79,7 +78,7 @@ def login(
 
     It lies in your home folder, readable only by you.
     """
-    from service import credentials, terminal
+    from service.cli import credentials, terminal
 
     with terminal.expected_errors():
         from service.client import Client
@@ -89,89 +88,6 @@ def login(
             dale.me()
             kept = credentials.save(credentials.Target(dale.url, secret))
         terminal.say(f"The key works. It is kept in {kept}.")
-
-
-@app.command()
-def upload(
-    source: Annotated[
-        Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="images/ and masks/, or nnU-Net's raw format.")
-    ],
-    name: Annotated[str, typer.Option(help="A name for people (default: that of the folder or zip).")] = "",
-    mask_threshold: Annotated[
-        int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
-    ] = None,
-    layout: Annotated[
-        Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
-    ] = "auto",
-    resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
-    project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Upload a dataset. Every file is checked; a refusal names every bad file. A large one goes up in parts."""
-    from service import terminal
-    from service.packing import as_archive
-
-    with terminal.expected_errors(), connect(url, key) as dale, terminal.file_progress() as bar:
-        task = bar.add_task("packing", total=None, visible=source.is_dir())
-        with as_archive(source) as archive:
-            bar.update(task, description="uploading", visible=True)
-
-            def tell(done: int, size: int) -> None:
-                bar.update(
-                    task, completed=done, total=size, description="uploading" if done < size else "being checked"
-                )
-
-            title = name or source.resolve().name.removesuffix(".zip")
-
-            def begun(upload_id: str) -> None:
-                again = f"dale upload {shlex.quote(str(source))} --resume {upload_id}"
-                terminal.err().print(f"If it breaks off, go on with: {again}", soft_wrap=True, markup=False)
-
-            if resume or archive.stat().st_size > WHOLE_BYTES:
-                dataset = dale.upload_in_parts(
-                    archive,
-                    name=title,
-                    mask_threshold=mask_threshold,
-                    layout=layout,
-                    project=project,
-                    resume=resume or None,
-                    begun=begun,
-                    progress=tell,
-                )
-            else:
-                dataset = dale.upload(
-                    archive,
-                    name=title,
-                    mask_threshold=mask_threshold,
-                    layout=layout,
-                    project=project,
-                    progress=tell,
-                )
-    if as_json:
-        terminal.say_json(dataset)
-        return
-    terminal.say(f"Dataset {dataset.id}, version {dataset.newest.number}: {dataset.newest.sample_count} samples.")
-    for warning in dataset.newest.warnings:
-        where = f"{warning.file}: " if warning.file else ""
-        terminal.say(
-            f"  note: {where}{warning.reason} {f'({warning.hint})' if warning.hint else ''}".rstrip(), "yellow"
-        )
-    terminal.say(f"Train on it: dale train {dataset.id} --follow")
-
-
-@app.command()
-def datasets(url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """List the datasets, newest first."""
-    from service import terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(dale.datasets())
-    if as_json:
-        terminal.say_json(found)
-    else:
-        terminal.out().print(terminal.datasets_table(found))
 
 
 @app.command()
@@ -188,7 +104,7 @@ def samples(
     """
     from itertools import islice
 
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         found = list(islice(dale.samples(job_id, page_size=min(worst, 500)), worst))
@@ -209,7 +125,7 @@ def fetch(
 
     Resumes where it was interrupted, and checks the sha256 of every file.
     """
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale, terminal.file_progress() as bar:
         tasks: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli_options import Json, Key, Url, connect
+from service.cli.options import Json, Key, Url, connect
 
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset, as `dale datasets` lists them.")]
 
@@ -26,8 +26,8 @@ def correct(
     as_json: Json = False,
 ) -> None:
     """Make the next version of a dataset, with corrected masks and without some samples."""
-    from service import terminal
-    from service.packing import masks_as_archive
+    from service.cli import terminal
+    from service.cli.packing import masks_as_archive
 
     with terminal.expected_errors(), connect(url, key) as dale, masks_as_archive(masks) as archive:
         version = dale.correct(dataset, masks=archive, exclude=exclude or [], base=base)
@@ -49,7 +49,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """List the samples that differ between two versions."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         found = list(dale.difference(dataset, before, now))
@@ -69,7 +69,7 @@ def delete_dataset(
 
     Refused while a job is over one of them. There is no way back.
     """
-    from service import terminal
+    from service.cli import terminal
 
     if not yes:
         typer.confirm(f"Delete dataset {dataset} with all versions, for ever?", abort=True)

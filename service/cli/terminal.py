@@ -80,7 +80,7 @@ def expected_errors() -> Iterator[None]:
     """Say expected errors in words and exit with their code; anything else is a bug and keeps its traceback."""
     from pydantic import ValidationError
 
-    from service.client_errors import ClientError, Refused, Unreachable
+    from service.client.errors import ClientError, Refused, Unreachable
 
     try:
         yield

@@ -6,8 +6,8 @@ from typing import Any
 
 import typer
 
-from service import terminal
 from service.api.jobs import JobResource
+from service.cli import terminal
 from service.client import Client, Event
 from service.jobs.lifecycle import State
 

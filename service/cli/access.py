@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli_options import Json, Key, Url, connect
+from service.cli.options import Json, Key, Url, connect
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -47,7 +47,7 @@ def create_project(
     as_json: Json = False,
 ) -> None:
     """Make a project. For the operator."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         made = dale.create_project(name)
@@ -61,7 +61,7 @@ def create_project(
 @projects.command("list")
 def list_projects(url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """List the projects that you see, newest first."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         found = list(dale.projects())
@@ -85,7 +85,7 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Make a key, which is shown this once. For admins."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         from service.roles import Role
@@ -107,7 +107,7 @@ def list_keys(
     project: Project = None, operator: Operator = False, url: Url = None, key: Key = None, as_json: Json = False
 ) -> None:
     """List the keys of a project, newest first. For admins."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         found = list(dale.keys(choose(dale, project, operator)))
@@ -126,7 +126,7 @@ def revoke_key(
     key: Key = None,
 ) -> None:
     """End a key at once, and the browsers' sessions made from it. For admins."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         dale.revoke_key(choose(dale, project, operator), key_id)
@@ -149,7 +149,7 @@ def audit(
     """
     from itertools import islice
 
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         entries = dale.audit(project=project, action=action, key=by, target=target)
@@ -162,7 +162,7 @@ def audit(
 
 def whoami(url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """Show whose key you use, and what it may do."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         me = dale.me()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli_options import JobId, Json, Key, Url, connect
+from service.cli.options import JobId, Json, Key, Url, connect
 
 
 def train(
@@ -47,7 +47,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Post a training job."""
-    from service import following, job_options, terminal
+    from service.cli import following, job_options, terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         given = {
@@ -102,7 +102,7 @@ def jobs(
     """List the jobs, newest first."""
     from itertools import islice
 
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         found = list(islice(dale.jobs(state=state.upper() if state else None), limit))
@@ -124,7 +124,7 @@ def show_job(
 
     State, progress, metrics, and the cause if it failed.
     """
-    from service import following, terminal
+    from service.cli import following, terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         if logs:
@@ -142,7 +142,7 @@ def show_job(
 
 def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
     """End a job; its workers are gone within seconds."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         terminal.say(f"Job {job_id} is {dale.cancel(job_id).state}.")
@@ -150,7 +150,7 @@ def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
 
 def retry(job_id: JobId, url: Url = None, key: Key = None) -> None:
     """Try a job again that failed or was cancelled, from its newest checkpoint on."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         terminal.say(f"Job {job_id} is {dale.retry(job_id).state}.")
@@ -163,7 +163,7 @@ def delete(
     key: Key = None,
 ) -> None:
     """Remove a job that is over, with its history and its model, for good."""
-    from service import terminal
+    from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         job = dale.job(job_id)

@@ -1,0 +1,94 @@
+"""`dale upload`, `dale datasets`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from service.cli.options import Json, Key, Url, connect
+
+WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
+
+
+def upload(
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="images/ and masks/, or nnU-Net's raw format.")
+    ],
+    name: Annotated[str, typer.Option(help="A name for people (default: that of the folder or zip).")] = "",
+    mask_threshold: Annotated[
+        int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
+    ] = None,
+    layout: Annotated[
+        Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
+    ] = "auto",
+    resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
+    project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a dataset. Every file is checked; a refusal names every bad file. A large one goes up in parts."""
+    from service.cli import terminal
+    from service.cli.packing import as_archive
+    from service.datasets.options import ImportOptions
+
+    with terminal.expected_errors(), connect(url, key) as dale, terminal.file_progress() as bar:
+        task = bar.add_task("packing", total=None, visible=source.is_dir())
+        with as_archive(source) as archive:
+            bar.update(task, description="uploading", visible=True)
+
+            def tell(done: int, size: int) -> None:
+                bar.update(
+                    task, completed=done, total=size, description="uploading" if done < size else "being checked"
+                )
+
+            options = ImportOptions(mask_threshold=mask_threshold, layout=layout)
+            title = name or source.resolve().name.removesuffix(".zip")
+
+            def begun(upload_id: str) -> None:
+                again = f"dale upload {shlex.quote(str(source))} --resume {upload_id}"
+                terminal.err().print(f"If it breaks off, go on with: {again}", soft_wrap=True, markup=False)
+
+            if resume or archive.stat().st_size > WHOLE_BYTES:
+                dataset = dale.upload_in_parts(
+                    archive,
+                    name=title,
+                    options=options,
+                    project=project,
+                    resume=resume or None,
+                    begun=begun,
+                    progress=tell,
+                )
+            else:
+                dataset = dale.upload(
+                    archive,
+                    name=title,
+                    options=options,
+                    project=project,
+                    progress=tell,
+                )
+    if as_json:
+        terminal.say_json(dataset)
+        return
+    terminal.say(f"Dataset {dataset.id}, version {dataset.newest.number}: {dataset.newest.sample_count} samples.")
+    for warning in dataset.newest.warnings:
+        where = f"{warning.file}: " if warning.file else ""
+        terminal.say(
+            f"  note: {where}{warning.reason} {f'({warning.hint})' if warning.hint else ''}".rstrip(), "yellow"
+        )
+    terminal.say(f"Train on it: dale train {dataset.id} --follow")
+
+
+def datasets(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """List the datasets, newest first."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        found = list(dale.datasets())
+    if as_json:
+        terminal.say_json(found)
+    else:
+        terminal.out().print(terminal.datasets_table(found))

@@ -1,0 +1,33 @@
+"""Python client of the HTTP API: typed answers, streamed uploads, resumable downloads.
+
+```python
+from pathlib import Path
+from service.client import Client, JobSpec
+
+with Client("http://127.0.0.1:8000", key) as dale:
+    dataset = dale.upload(Path("lesions.zip"))
+    job = dale.wait(dale.train(JobSpec(dataset_id=dataset.id, workers=2)).id)
+    for sample in itertools.islice(dale.samples(job.id), 20):
+        print(sample.sample, sample.confidence)
+    dale.fetch(job.id, Path("model"))
+```
+
+Everything that it raises on purpose is a `ClientError`.
+"""
+
+from __future__ import annotations
+
+from service.client.access import Access
+from service.client.datasets import Datasets
+from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
+from service.client.jobs import Jobs
+from service.client.models import Models
+from service.client.sse import Event
+from service.datasets.options import ImportOptions
+from workers.contract.request import JobSpec
+
+__all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
+
+
+class Client(Datasets, Jobs, Models, Access):
+    """All that the service does, as methods."""

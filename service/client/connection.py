@@ -1,0 +1,86 @@
+"""The connection under the client: what is sent, sent again, and paged through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from service.client.errors import check, reaching
+from service.client.wire import given
+
+Answer = TypeVar("Answer", bound=BaseModel)
+PageOf = TypeVar("PageOf", bound=BaseModel)
+PAGE = 500
+TIMEOUT = httpx.Timeout(30, connect=5)
+TRIES = 3
+
+
+class Connection:
+    """A connection to the service; close it, or use it in a `with` block.
+
+    Args:
+        url: where the service is, for example http://127.0.0.1:8000.
+        key: the API key.
+        transport: for tests; else real HTTP.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address of a service; it looks like http://127.0.0.1:8000")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _get(self, kind: type[Answer], url: str) -> Answer:
+        return kind.model_validate_json(self._send("GET", url).content)
+
+    def _pages(
+        self, kind: type[PageOf], url: str, parameters: Mapping[str, Any], items: Callable[[PageOf], list[Answer]]
+    ) -> Iterator[Answer]:
+        asked = {"page_size": PAGE, **given(parameters)}
+        while True:
+            page = kind.model_validate_json(self._send("GET", url, parameters=asked).content)
+            yield from items(page)
+            token = getattr(page, "next_page_token", None)
+            if not token:
+                return
+            asked["page_token"] = token
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> httpx.Response:
+        """Send what may be sent again: where the connection breaks it is, where nobody answers it is not."""
+        left = TRIES
+        with reaching(self.url):
+            while True:
+                left -= 1
+                try:
+                    return check(
+                        self._http.request(method, url, json=body, headers=headers, params=parameters, timeout=timeout)
+                    )
+                except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+                    if isinstance(error, httpx.ConnectError) or not left:
+                        raise

@@ -1,0 +1,137 @@
+"""What the client does with jobs, and with what they believe of samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import httpx
+
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
+from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
+from service.client.connection import PAGE, Connection
+from service.client.errors import Unreachable, check, reaching
+from service.client.sse import Event, parse_events
+from service.client.wire import given, idempotency, part
+from workers.contract.request import JobSpec
+
+# The network is built once before a job is accepted; on a busy machine that takes its time.
+TRAIN_TIMEOUT = httpx.Timeout(180, connect=5)
+# A stream that says nothing for this long (the service sends a sign of life every 15 s) is dead.
+SILENCE = httpx.Timeout(60, connect=5)
+# How long `follow` tries to come back to a service that has gone away.
+PATIENCE_SECONDS = 60.0
+
+
+class Jobs(Connection):
+    """Post, watch, end; then browse the samples."""
+
+    def train(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobResource:
+        """Post a job. Sent again with the same key where the connection fails, so it starts once."""
+        headers = idempotency(idempotency_key)
+        response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
+        return JobResource.model_validate_json(response.content)
+
+    def plan(self, spec: JobSpec) -> JobPlan:
+        """What `train` would do; refused as it would be, and nothing is created."""
+        body, dry = spec.model_dump(mode="json"), {"dry_run": True}
+        response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
+        return JobPlan.model_validate_json(response.content)
+
+    def job(self, job_id: str) -> JobResource:
+        """A job as it is now."""
+        return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
+
+    def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first."""
+        return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+
+    def cancel(self, job_id: str) -> JobResource:
+        """Ask a job to end; asking twice does no harm."""
+        response = self._send("POST", f"/v1/jobs/{part(job_id)}:cancel")
+        return JobResource.model_validate_json(response.content)
+
+    def retry(self, job_id: str) -> JobResource:
+        """Queue a job again that failed or was cancelled; it goes on from its newest checkpoint."""
+        response = self._send("POST", f"/v1/jobs/{part(job_id)}:retry")
+        return JobResource.model_validate_json(response.content)
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job that is over, with its model and everything else of it."""
+        self._send("DELETE", f"/v1/jobs/{part(job_id)}")
+
+    def epochs(self, job_id: str) -> Iterator[EpochResource]:
+        """Metrics of the finished epochs, in order."""
+        return self._pages(EpochPage, f"/v1/jobs/{part(job_id)}/epochs", {}, lambda page: page.epochs)
+
+    def logs(self, job_id: str, *, attempt: int | None = None) -> str:
+        """The end of a job's log."""
+        parameters = given({"attempt": attempt})
+        return self._send("GET", f"/v1/jobs/{part(job_id)}/logs", parameters=parameters).text
+
+    def follow(self, job_id: str, *, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens to a job, from the beginning or behind an event, until the job is over.
+
+        Where the connection breaks it is taken up again, without losing or repeating an event that has an id.
+
+        Raises:
+            Unreachable: the service stayed away for a minute.
+        """
+        seen = last_event_id
+        alive = time.monotonic()
+        while True:
+            try:
+                for event in self._events(job_id, seen):
+                    alive = time.monotonic()
+                    seen = event.id or seen
+                    yield event
+                if self.job(job_id).state.terminal:
+                    return
+            except Unreachable:
+                if time.monotonic() - alive > PATIENCE_SECONDS:
+                    raise
+            time.sleep(0.5)
+
+    def _events(self, job_id: str, seen: str | None) -> Iterator[Event]:
+        headers = {"Last-Event-ID": seen} if seen else {}
+        url = f"/v1/jobs/{part(job_id)}/events"
+        with reaching(self.url), self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
+            yield from parse_events(check(response).iter_lines())
+
+    def wait(self, job_id: str) -> JobResource:
+        """Wait until a job is over; the answer tells how it ended."""
+        for _ in self.follow(job_id):
+            pass
+        return self.job(job_id)
+
+    def samples(
+        self,
+        job_id: str,
+        *,
+        order_by: Literal["score", "confidence", "name", "dice"] = "score",
+        order: Literal["asc", "desc"] = "asc",
+        name_contains: str | None = None,
+        confidence_max: float | None = None,
+        score_max: float | None = None,
+        page_size: int = PAGE,
+    ) -> Iterator[SampleResource]:
+        """Samples, the most doubted first; pages are asked for as they are needed."""
+        parameters = {
+            "order_by": order_by,
+            "order": order,
+            "name_contains": name_contains,
+            "confidence_max": confidence_max,
+            "score_max": score_max,
+            "page_size": page_size,
+        }
+        url = f"/v1/jobs/{part(job_id)}/samples"
+        return self._pages(SamplePage, url, parameters, lambda page: page.samples)
+
+    def sample(self, job_id: str, name: str) -> SampleResource:
+        """What a job believes of one sample now."""
+        return self._get(SampleResource, f"/v1/jobs/{part(job_id)}/samples/{part(name)}")
+
+    def history(self, job_id: str, name: str) -> list[HistoryPoint]:
+        """What a job believed of one sample, epoch by epoch."""
+        return self._get(SampleHistory, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/history").history
