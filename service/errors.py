@@ -6,9 +6,11 @@ ServiceError
  ├─ Forbidden 403              the key's role is too low for that
  ├─ NotFound 404               no such thing, or not yours
  ├─ Conflict 409               the thing is not in a state for that
+ ├─ PreconditionFailed 412     somebody changed it meanwhile
  ├─ PayloadTooLarge 413        larger than the limit
  ├─ RangeNotSatisfiable 416    the range lies outside the file
  ├─ Invalid 422                well-formed but impossible; `errors` lists every fault
+ ├─ PreconditionRequired 428   say which state of it you have seen
  └─ Unavailable 503            a part that is needed is not there now
 """
 
@@ -73,6 +75,13 @@ class Conflict(ServiceError):
     title = "Conflict"
 
 
+class PreconditionFailed(ServiceError):
+    """Somebody changed it meanwhile; look at it again."""
+
+    status = 412
+    title = "Changed meanwhile"
+
+
 class PayloadTooLarge(ServiceError):
     """Larger than the limit."""
 
@@ -92,6 +101,13 @@ class Invalid(ServiceError):
 
     status = 422
     title = "Invalid request"
+
+
+class PreconditionRequired(ServiceError):
+    """The request must say which state of the thing it has seen (If-Match)."""
+
+    status = 428
+    title = "Precondition required"
 
 
 class Unavailable(ServiceError):

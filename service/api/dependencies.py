@@ -124,6 +124,11 @@ def _same_origin(request: Request) -> bool:
 CallerDep = Annotated[Caller, Depends(require_key)]
 
 
+def require_review(caller: CallerDep) -> Caller:
+    """A caller who may decide about labels; raises `Forbidden`."""
+    return _at_least(Role.REVIEW, caller)
+
+
 def require_train(caller: CallerDep) -> Caller:
     """A caller who may upload datasets, and post and cancel jobs; raises `Forbidden`."""
     return _at_least(Role.TRAIN, caller)
@@ -154,6 +159,7 @@ def _forbidden(needed: str, shown: str) -> Forbidden:
     return Forbidden(f"This needs {needed}; the role of the one shown is {shown}.", [fault])
 
 
+ReviewDep = Annotated[Caller, Depends(require_review)]
 TrainDep = Annotated[Caller, Depends(require_train)]
 AdminDep = Annotated[Caller, Depends(require_admin)]
 OperatorDep = Annotated[Caller, Depends(require_operator)]

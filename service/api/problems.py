@@ -26,9 +26,11 @@ _CLASSES = (
     errors.Forbidden,
     errors.NotFound,
     errors.Conflict,
+    errors.PreconditionFailed,
     errors.PayloadTooLarge,
     errors.RangeNotSatisfiable,
     errors.Invalid,
+    errors.PreconditionRequired,
     errors.Unavailable,
 )
 _MEANING = {cls.status: (cls.__doc__ or "").strip() for cls in _CLASSES}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, jobs, versions
+from service.cli import access, datasets, jobs, reviews, versions
 from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
+app.add_typer(reviews.app, name="review")
 app.command()(datasets.upload)
 app.command()(datasets.datasets)
 app.command()(versions.correct)

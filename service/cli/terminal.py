@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.api.jobs import JobPlan, JobResource
     from service.api.keys import KeyResource
     from service.api.projects import ProjectResource
+    from service.api.reviews import ReviewResource
     from service.api.samples import SampleResource
     from service.api.versions import ChangedSample
     from service.errors import FieldError
@@ -145,6 +146,15 @@ def difference_table(samples: Sequence[ChangedSample]) -> Table:
     table = _table("sample", "changes")
     for sample in samples:
         table.add_row(Text(sample.sample), ", ".join(change.replace("_", " ") for change in sample.changes))
+    return table
+
+
+def reviews_table(reviews: Sequence[ReviewResource]) -> Table:
+    """What is decided of labels, one a line."""
+    table = _table("sample", "decision", "by", "at", "note")
+    for review in reviews:
+        at = when(review.at) if review.at else ""
+        table.add_row(Text(review.sample), review.decision or "", Text(review.by or ""), at, Text(review.note))
     return table
 
 

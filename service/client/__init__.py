@@ -22,6 +22,7 @@ from service.client.datasets import Datasets
 from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
 from service.client.jobs import Jobs
 from service.client.models import Models
+from service.client.reviews import Reviews
 from service.client.sse import Event
 from service.datasets.options import ImportOptions
 from workers.contract.request import JobSpec
@@ -29,5 +30,5 @@ from workers.contract.request import JobSpec
 __all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
 
 
-class Client(Datasets, Jobs, Models, Access):
+class Client(Datasets, Jobs, Reviews, Models, Access):
     """All that the service does, as methods."""

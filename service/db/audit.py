@@ -22,6 +22,8 @@ class Action(StrEnum):
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
     VERSION_CREATE = "version.create"
+    REVIEW_DECIDE = "review.decide"
+    REVIEW_UNDO = "review.undo"
     JOB_CREATE = "job.create"
     JOB_CANCEL = "job.cancel"
     JOB_RETRY = "job.retry"

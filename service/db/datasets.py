@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db.audit import Action
-from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Sample
+from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample
 from service.errors import NotFound
 
 ROWS_AT_ONCE = 5_000
@@ -145,6 +145,8 @@ def remove(session: Session, dataset_id: str) -> dict[str, int]:
         IntegrityError: a job names one of its versions.
     """
     counts = {}
+    for decisions in (Review, ReviewEvent):
+        session.execute(delete(decisions).where(decisions.dataset_id == dataset_id))
     for noun, table in (("samples", Sample), ("versions", DatasetVersion)):
         mine = table.dataset_id == dataset_id
         counts[noun] = session.scalar(select(func.count()).select_from(table).where(mine)) or 0

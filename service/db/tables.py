@@ -192,6 +192,42 @@ class Sample(Base):
     foreground: Mapped[float]
 
 
+class Review(Base):
+    """What is decided of a label now. A label is a sample's name and mask, in whichever version."""
+
+    __tablename__ = "reviews"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    sample: Mapped[str] = mapped_column(String(255), primary_key=True)
+    mask_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int]  # grows with every change, undone or not
+    event_id: Mapped[int | None] = mapped_column(BigInteger)  # of `review_events`, in force; None: undone to nothing
+    decision: Mapped[str | None] = mapped_column(String(16))
+    new_mask_sha256: Mapped[str | None] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text, default="")
+    key_id: Mapped[str] = mapped_column(String(64))
+    key_name: Mapped[str] = mapped_column(String(200))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ReviewEvent(Base):
+    """A decision, or that one was undone; rows are added and never changed."""
+
+    __tablename__ = "review_events"
+    __table_args__ = (Index("ix_review_events_label", "dataset_id", "sample", "mask_sha256", "id"),)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    sample: Mapped[str] = mapped_column(String(255))
+    mask_sha256: Mapped[str] = mapped_column(String(64))
+    undo: Mapped[bool]
+    previous_id: Mapped[int | None] = mapped_column(BigInteger)  # in force before; an undo goes back to it
+    decision: Mapped[str | None] = mapped_column(String(16))  # in force from here on
+    new_mask_sha256: Mapped[str | None] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text, default="")
+    key_id: Mapped[str] = mapped_column(String(64))
+    key_name: Mapped[str] = mapped_column(String(200))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Job(Base):
     """A training job. `state` moves only by `service.jobs.lifecycle`."""
 

@@ -24,7 +24,7 @@ from service.roles import Role
 from tests.records import put_upload
 from workers.contract.request import JobSpec
 
-NOBODY, READ, TRAIN, ADMIN, OPERATOR = "nobody", "read", "train", "admin", "operator"
+NOBODY, READ, REVIEW, TRAIN, ADMIN, OPERATOR = "nobody", "read", "review", "train", "admin", "operator"
 CALLERS = (NOBODY, *Role, OPERATOR)
 UNKNOWN = {
     "project": "prj-none",
@@ -70,6 +70,7 @@ def archive() -> bytes:
 DATASET = "/v1/datasets/{dataset}"
 UPLOAD = "/v1/uploads/{upload}"
 SAMPLES = f"/v1/jobs/{{job}}/samples/{SAMPLE}"
+REVIEWED = f"{DATASET}/versions/1/samples/{SAMPLE}/review"
 KEYS = "/v1/projects/{project}/keys"
 ROWS = {
     "GET /healthz": Row(NOBODY),
@@ -105,6 +106,32 @@ ROWS = {
     ),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/mask": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/mask"
+    ),
+    # Reviews
+    "GET /v1/datasets/{dataset_id}/versions/{number}/reviews": Row(READ, path=f"{DATASET}/versions/1/reviews"),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/reviews/agreement": Row(
+        READ, path=f"{DATASET}/versions/1/reviews/agreement"
+    ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review": Row(READ, path=REVIEWED),
+    "PUT /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review": Row(
+        REVIEW, path=REVIEWED, body={"json": {"decision": "flagged"}, "headers": {"If-Match": "*"}}
+    ),
+    "PUT /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review/mask": Row(
+        REVIEW, 422, path=f"{REVIEWED}/mask", body={"content": "no mask", "headers": {"If-Match": "*"}}
+    ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review/mask": Row(
+        READ,
+        404,  # nobody has corrected it
+        path=f"{REVIEWED}/mask",
+    ),
+    "POST /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review:undo": Row(
+        REVIEW, 412, path=f"{REVIEWED}:undo", body={"headers": {"If-Match": '"77"'}}
+    ),
+    "POST /v1/datasets/{dataset_id}/versions/{number}:finish": Row(
+        TRAIN,
+        409,  # nothing is to be changed
+        path=f"{DATASET}/versions/1:finish",
+        body={"json": {}},
     ),
     # Uploads
     "POST /v1/uploads": Row(
@@ -185,7 +212,9 @@ class World:
             headers["Cookie"] = f"{SESSION_COOKIE}={self.signed_in(who)}"
         elif who != NOBODY:
             headers["Authorization"] = f"Bearer {self.keys[who]}"
-        return self.http.request(method, path, headers=headers, follow_redirects=False, **filled(row.body, things))
+        body = filled(row.body, things)
+        headers |= body.pop("headers", {})
+        return self.http.request(method, path, headers=headers, follow_redirects=False, **body)
 
     def signed_in(self, who: str) -> str:
         with self.context.sessions.begin() as session:

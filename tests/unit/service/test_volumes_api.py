@@ -193,3 +193,21 @@ def test_slices_lie_where_workers_see_them() -> None:
 
 def test_values_beyond_8_bits_stay_apart() -> None:
     np.testing.assert_array_equal(classes(np.array([[256, 900], [512, 256]])), [[1, 3], [2, 1]])
+
+
+def test_a_prediction_takes_the_place_of_a_volumes_label(
+    client: TestClient, context: Context, dataset: dict[str, Any], finished: str
+) -> None:
+    version = f"/v1/datasets/{dataset['id']}/versions/1"
+    answer = client.put(
+        f"{version}/samples/case_001/review",
+        json={"decision": "corrected", "job_id": finished},
+        headers={"If-Match": '"0"'},
+    )
+    assert answer.status_code == 200, answer.text
+    done = client.post(f"{version}:finish", json={})
+    assert done.status_code == 201, done.text
+    predicted = context.store.get(keys.prediction(finished, 1, "nii.gz"))
+    mask = client.get(f"/v1/datasets/{dataset['id']}/versions/2/samples/case_001/mask").content
+    assert np.array_equal(decode_labels(open_volume(mask), [0, 1]), decode_labels(open_volume(predicted), [0, 1]))
+    assert np.array_equal(open_volume(mask).affine, open_volume(predicted).affine)

@@ -1,0 +1,119 @@
+"""The commands under `dale review`: what people decide about labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import Json, Key, Url, connect
+from service.reviews.decisions import Decision
+
+app = typer.Typer(help="Decide about labels, and make the next version of it.", no_args_is_help=True)
+
+Version = Annotated[str, typer.Argument(metavar="DATASET:V", help="A version, such as ds-…:1.")]
+Sample = Annotated[str, typer.Argument(help="Name of a sample.")]
+Note = Annotated[str, typer.Option(help="What others should know.")]
+
+
+@app.command("list")
+def list_reviews(
+    version: Version,
+    decision: Annotated[Decision | None, typer.Option(help="Only these.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """List what is decided of a version's labels, and how far people agree."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        dataset, number = _parsed(version)
+        found = list(dale.reviews(dataset, number, decision=decision))
+        agreements = dale.agreement(dataset, number)
+    if as_json:
+        terminal.say_json(found)
+        return
+    terminal.out().print(terminal.reviews_table(found))
+    for pair in agreements:
+        kappa = "" if pair.kappa is None else f", kappa {pair.kappa:.2f}"
+        terminal.say(f"{pair.names[0]} and {pair.names[1]} agree on {pair.same} of {pair.both} labels{kappa}.")
+
+
+@app.command()
+def decide(
+    version: Version,
+    sample: Sample,
+    decision: Annotated[Decision, typer.Argument(help="What to put down.")],
+    note: Note = "",
+    job: Annotated[str | None, typer.Option(help="With corrected: take this job's prediction.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="With corrected: take the mask in this file.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Decide about a label; what somebody else decides at the same moment is not overwritten."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        dataset, number = _parsed(version)
+        seen = dale.review(dataset, number, sample).revision
+        if mask is not None:
+            if decision is not Decision.CORRECTED or job is not None:
+                raise ValueError("--mask goes with corrected, and without --job")
+            done = dale.correct_label(dataset, number, sample, mask, revision=seen, note=note)
+        else:
+            done = dale.decide(dataset, number, sample, decision, revision=seen, note=note, job_id=job)
+    if as_json:
+        terminal.say_json(done)
+    else:
+        terminal.say(f"{sample}: {done.decision}. Take it back: dale review undo {version} {sample}")
+
+
+@app.command()
+def undo(version: Version, sample: Sample, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Go back to what was decided of a label before."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        dataset, number = _parsed(version)
+        seen = dale.review(dataset, number, sample).revision
+        now = dale.undo(dataset, number, sample, revision=seen)
+    if as_json:
+        terminal.say_json(now)
+    else:
+        terminal.say(f"{sample}: {now.decision or 'nothing is decided'}.")
+
+
+@app.command()
+def finish(
+    version: Version,
+    again: Annotated[str | None, typer.Option(metavar="JOB", help="Train on it as this job did.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Make the next version: corrected labels in their places, without what is excluded."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        dataset, number = _parsed(version)
+        done = dale.finish(dataset, number, again=again)
+    if as_json:
+        terminal.say_json(done)
+        return
+    made = done.version
+    terminal.say(f"Dataset {dataset}, version {made.number}: {made.sample_count} samples.")
+    terminal.say(f"{done.corrected} labels are corrected, {done.excluded} samples left out.")
+    if done.job:
+        terminal.say(f"Job {done.job.id} trains on it: dale job {done.job.id} --follow")
+    else:
+        terminal.say(f"Train on it: dale train {dataset}:{made.number} --follow")
+
+
+def _parsed(version: str) -> tuple[str, int]:
+    dataset, _, number = version.partition(":")
+    if not number.isdecimal() or not dataset:
+        raise ValueError(f"{version!r} names no version; it looks like ds-…:1")
+    return dataset, int(number)

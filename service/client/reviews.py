@@ -1,0 +1,86 @@
+"""What the client does with reviews: decide about labels, and make the next version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.api.finishing import Finished
+from service.api.reviews import AgreementList, AgreementResource, ReviewDetail, ReviewPage, ReviewResource
+from service.client.connection import Connection
+from service.client.errors import check, reaching
+from service.client.jobs import TRAIN_TIMEOUT
+from service.client.wire import given, idempotency, part
+from service.reviews.decisions import Decision
+
+
+class Reviews(Connection):
+    """Decide, undo, compare, finish.
+
+    Whoever changes a review says which `revision` of it was seen (0: nobody had decided); a `Refused` of status 412
+    says that somebody has changed it meanwhile.
+    """
+
+    def reviews(self, dataset_id: str, version: int, *, decision: Decision | None = None) -> Iterator[ReviewResource]:
+        """What is decided of a version's labels, in the order of the samples' names."""
+        url = f"{_version(dataset_id, version)}/reviews"
+        return self._pages(ReviewPage, url, {"decision": decision}, lambda page: page.reviews)
+
+    def review(self, dataset_id: str, version: int, sample: str) -> ReviewDetail:
+        """What is decided of one label, with how that came about."""
+        return self._get(ReviewDetail, _review(dataset_id, version, sample))
+
+    def decide(
+        self,
+        dataset_id: str,
+        version: int,
+        sample: str,
+        decision: Decision,
+        *,
+        revision: int,
+        note: str = "",
+        job_id: str | None = None,
+    ) -> ReviewResource:
+        """Decide about a label; to correct it by a job's prediction, name the job."""
+        body = given({"decision": decision, "note": note, "job_id": job_id})
+        response = self._send("PUT", _review(dataset_id, version, sample), body, _seen(revision))
+        return ReviewResource.model_validate_json(response.content)
+
+    def correct_label(
+        self, dataset_id: str, version: int, sample: str, mask: Path, *, revision: int, note: str = ""
+    ) -> ReviewResource:
+        """Correct a label by a mask in a file."""
+        url = f"{_review(dataset_id, version, sample)}/mask"
+        with reaching(self.url):
+            headers = {**_seen(revision), "Content-Type": "application/octet-stream"}
+            response = self._http.put(url, content=mask.read_bytes(), params={"note": note}, headers=headers)
+        return ReviewResource.model_validate_json(check(response).content)
+
+    def undo(self, dataset_id: str, version: int, sample: str, *, revision: int) -> ReviewResource:
+        """Go back to what was decided of a label before."""
+        url = f"{_review(dataset_id, version, sample)}:undo"
+        with reaching(self.url):  # sent once: a second undo would undo more
+            response = self._http.post(url, headers=_seen(revision))
+        return ReviewResource.model_validate_json(check(response).content)
+
+    def agreement(self, dataset_id: str, version: int) -> list[AgreementResource]:
+        """How far people agree about the same labels, two by two."""
+        return self._get(AgreementList, f"{_version(dataset_id, version)}/reviews/agreement").agreements
+
+    def finish(self, dataset_id: str, version: int, *, again: str | None = None) -> Finished:
+        """Make the next version of what was decided, and train on it as the job `again` did."""
+        url = f"{_version(dataset_id, version)}:finish"
+        response = self._send("POST", url, given({"again": again}), idempotency(), timeout=TRAIN_TIMEOUT)
+        return Finished.model_validate_json(response.content)
+
+
+def _version(dataset_id: str, version: int) -> str:
+    return f"/v1/datasets/{part(dataset_id)}/versions/{version}"
+
+
+def _review(dataset_id: str, version: int, sample: str) -> str:
+    return f"{_version(dataset_id, version)}/samples/{part(sample)}/review"
+
+
+def _seen(revision: int) -> dict[str, str]:
+    return {"If-Match": f'"{revision}"'}

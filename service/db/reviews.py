@@ -1,0 +1,217 @@
+"""Every query about what people decided of labels.
+
+A label is a sample's name with its mask, within a dataset. So a decision holds in every version that has the label, and
+is gone from view, not lost, where the mask is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, and_, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service.db.tables import Review, ReviewEvent, Sample, now
+from service.errors import Conflict, PreconditionFailed
+from service.reviews.decisions import Decision
+from service.roles import Caller
+
+NEVER = 0  # revision of a label that nobody has decided about
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one person last decided of a label, whatever others did after it.
+
+    Attributes:
+        sample: name of the sample.
+        key_id: the person's key.
+        key_name: its name, for people.
+        decision: what it was.
+        new_mask_sha256: of the mask that was to take the label's place.
+    """
+
+    sample: str
+    key_id: str
+    key_name: str
+    decision: Decision
+    new_mask_sha256: str | None
+
+
+def find(session: Session, row: Sample, *, lock: bool = False) -> Review | None:
+    """What is decided of a sample's label now; None: nothing ever was."""
+    where = row.dataset_id, row.name, row.mask_sha256
+    return session.get(Review, where, with_for_update=lock, populate_existing=lock)
+
+
+def decide(
+    session: Session,
+    row: Sample,
+    caller: Caller,
+    expected: int,
+    decision: Decision,
+    *,
+    new_mask_sha256: str | None = None,
+    note: str = "",
+) -> Review:
+    """Put down a decision.
+
+    Args:
+        session: its transaction.
+        row: the sample, whose label it is about.
+        caller: who decides.
+        expected: the revision that the caller has seen, `NEVER` for none.
+        decision: what.
+        new_mask_sha256: of a correction: the mask to take the label's place.
+        note: for people.
+
+    Raises:
+        PreconditionFailed: somebody has decided meanwhile.
+    """
+    review = _claim(session, row, caller, expected)
+    event = _event(row, caller, undo=False, previous=review.event_id)
+    event.decision, event.new_mask_sha256, event.note = decision, new_mask_sha256, note
+    session.add(event)
+    session.flush()
+    _put_in_force(review, event.id, event, caller)
+    return review
+
+
+def undo(session: Session, row: Sample, caller: Caller, expected: int) -> Review:
+    """Go back to what was in force before the newest decision that is not undone.
+
+    Raises:
+        PreconditionFailed: somebody has decided meanwhile.
+        Conflict: there is nothing to undo.
+    """
+    review = _claim(session, row, caller, expected)
+    if review.event_id is None:
+        raise Conflict(f"Nothing is decided of sample {row.name!r}, so nothing can be undone.")
+    undone = session.get_one(ReviewEvent, review.event_id)
+    before = session.get_one(ReviewEvent, undone.previous_id) if undone.previous_id is not None else None
+    event = _event(row, caller, undo=True, previous=undone.id)
+    if before is not None:
+        event.decision, event.new_mask_sha256, event.note = before.decision, before.new_mask_sha256, before.note
+    session.add(event)
+    session.flush()
+    _put_in_force(review, undone.previous_id, event, caller)
+    return review
+
+
+def history(session: Session, row: Sample) -> Sequence[ReviewEvent]:
+    """Everything that was decided and undone of a label, oldest first."""
+    query = select(ReviewEvent).where(
+        ReviewEvent.dataset_id == row.dataset_id,
+        ReviewEvent.sample == row.name,
+        ReviewEvent.mask_sha256 == row.mask_sha256,
+    )
+    return session.scalars(query.order_by(ReviewEvent.id)).all()
+
+
+def page(
+    session: Session, dataset_id: str, number: int, decision: Decision | None, limit: int, after: str | None
+) -> list[tuple[Sample, Review]]:
+    """What is decided of the labels of a version, in the order of the samples' names, from behind a name on."""
+    query = _in_force(dataset_id, number).order_by(Sample.name).limit(limit)
+    if decision is not None:
+        query = query.where(Review.decision == decision)
+    if after is not None:
+        query = query.where(Sample.name > after)
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def all_in_force(session: Session, dataset_id: str, number: int) -> list[tuple[Sample, Review]]:
+    """As `page`, all of them."""
+    query = _in_force(dataset_id, number).order_by(Sample.name)
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def counts(session: Session, dataset_id: str, number: int) -> dict[Decision, int]:
+    """How many labels of a version each decision is in force for."""
+    inner = _in_force(dataset_id, number).with_only_columns(Review.decision).subquery()
+    query = select(inner.c.decision, func.count()).group_by(inner.c.decision)
+    found: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
+    return {decision: found.get(decision, 0) for decision in Decision}
+
+
+def opinions(session: Session, dataset_id: str, number: int) -> list[Opinion]:
+    """What each person last decided of each label of a version; who has undone it since has none."""
+    newest = (
+        select(func.max(ReviewEvent.id))
+        .where(ReviewEvent.dataset_id == dataset_id)
+        .group_by(ReviewEvent.sample, ReviewEvent.mask_sha256, ReviewEvent.key_id)
+    )
+    same = and_(Sample.name == ReviewEvent.sample, Sample.mask_sha256 == ReviewEvent.mask_sha256)
+    query = (
+        select(ReviewEvent)
+        .join(Sample, same)
+        .where(
+            Sample.dataset_id == dataset_id,
+            Sample.version == number,
+            ReviewEvent.id.in_(newest),
+            ReviewEvent.undo.is_(False),
+        )
+        .order_by(ReviewEvent.sample, ReviewEvent.key_name, ReviewEvent.key_id)
+    )
+    return [
+        Opinion(event.sample, event.key_id, event.key_name, Decision(event.decision or ""), event.new_mask_sha256)
+        for event in session.scalars(query)
+    ]
+
+
+def _in_force(dataset_id: str, number: int) -> Select[Sample, Review]:
+    same = and_(
+        Review.dataset_id == Sample.dataset_id,
+        Review.sample == Sample.name,
+        Review.mask_sha256 == Sample.mask_sha256,
+    )
+    query = select(Sample, Review).join(Review, same)
+    return query.where(Sample.dataset_id == dataset_id, Sample.version == number, Review.decision.is_not(None))
+
+
+def _claim(session: Session, row: Sample, caller: Caller, expected: int) -> Review:
+    """The review, locked, at the revision that the caller has seen, which is raised by one."""
+    review = find(session, row, lock=True)
+    if review is None:
+        review = Review(
+            dataset_id=row.dataset_id,
+            sample=row.name,
+            mask_sha256=row.mask_sha256,
+            revision=NEVER,
+            key_id=caller.key_id,
+            key_name=caller.key_name,
+        )
+        session.add(review)
+        try:
+            session.flush()
+        except IntegrityError as error:
+            raise _changed(row) from error
+    if review.revision != expected:
+        raise _changed(row)
+    review.revision += 1
+    return review
+
+
+def _changed(row: Sample) -> PreconditionFailed:
+    return PreconditionFailed(f"Somebody has decided about sample {row.name!r} meanwhile: look at it again.")
+
+
+def _event(row: Sample, caller: Caller, *, undo: bool, previous: int | None) -> ReviewEvent:
+    return ReviewEvent(
+        dataset_id=row.dataset_id,
+        sample=row.name,
+        mask_sha256=row.mask_sha256,
+        undo=undo,
+        previous_id=previous,
+        note="",
+        key_id=caller.key_id,
+        key_name=caller.key_name,
+    )
+
+
+def _put_in_force(review: Review, event_id: int | None, event: ReviewEvent, caller: Caller) -> None:
+    review.event_id, review.decision = event_id, event.decision
+    review.new_mask_sha256, review.note = event.new_mask_sha256, event.note
+    review.key_id, review.key_name, review.at = caller.key_id, caller.key_name, now()

@@ -1,0 +1,19 @@
+"""What can be decided about a label."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Decision(StrEnum):
+    """What somebody who looked at a label thinks of it."""
+
+    ACCEPTED = "accepted"  # it is right
+    FLAGGED = "flagged"  # it is wrong, or not clear: somebody has to look again
+    CORRECTED = "corrected"  # another mask is to take its place
+    EXCLUDED = "excluded"  # the sample is to be left out
+
+    @property
+    def believes(self) -> bool:
+        """Whether the label may stay as it is."""
+        return self is Decision.ACCEPTED

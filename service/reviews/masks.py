@@ -1,0 +1,104 @@
+"""Masks that people put in a label's place: a model's prediction, or one that they drew."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service import imaging
+from service.datasets.archive import Archive
+from service.datasets.checked import Findings
+from service.datasets.checking import sha256
+from service.datasets.limits import ImportLimits
+from service.datasets.masks import FOLDER, CheckedMask, MaskCheck
+from service.datasets.pairs import Media
+from service.errors import FieldError, Invalid
+from workers.contract import keys
+from workers.contract.store import ObjectStore
+
+# What a file is called in an archive is said by its first bytes, else by what the dataset holds.
+ENDINGS = {b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"\x1f\x8b": ".nii.gz"}
+OTHERS = {Media.IMAGE: ".png", Media.VOLUME: ".nii"}
+
+
+def store_mask(
+    store: ObjectStore,
+    limits: ImportLimits,
+    row: dict[str, Any],
+    dataset_id: str,
+    mask_values: list[int],
+    content: bytes,
+) -> CheckedMask:
+    """Check a mask as a correction's masks are checked, and store it beside the dataset's others.
+
+    Args:
+        store: of the service.
+        limits: what is accepted.
+        row: the sample that it is of, as `service.db.datasets.rows` has it.
+        dataset_id: the sample's dataset.
+        mask_values: the only values that it may have.
+        content: the file.
+
+    Raises:
+        Invalid: it is no mask of this sample.
+    """
+
+    def fetch(digest: str, target: Path) -> None:
+        with target.open("wb") as sink:
+            sink.writelines(store.read(keys.blob(dataset_id, digest)))
+
+    found = Findings([], [])
+    media = Media.IMAGE if row["depth"] is None else Media.VOLUME
+    with tempfile.TemporaryDirectory(prefix="dale-mask-") as folder:
+        scratch = Path(folder)
+        archive = Archive(packed([(row["name"], content)], media), limits)
+        work = MaskCheck(archive, limits, media, scratch, fetch)
+        checked = work.check({row["name"]: row}, mask_values, found)
+        if found.faults:
+            faults = [FieldError(field="mask", reason=fault.reason, hint=fault.hint) for fault in found.faults]
+            raise Invalid(f"This is no mask of sample {row['name']!r}.", faults)
+        mask = checked[row["name"]]
+        stored = scratch / ("stored" if mask.encoded else "mask" if media is Media.IMAGE else "member")
+        if sha256(stored) != mask.sha256:
+            raise RuntimeError("the mask that was checked is not the one to be stored")
+        store.put_file(keys.blob(dataset_id, mask.sha256), stored, mask.media_type)
+    return mask
+
+
+def packed(masks: Iterable[tuple[str, bytes]], media: Media) -> tempfile.SpooledTemporaryFile[bytes]:
+    """Masks by the names of their samples, as the archive that a correction takes."""
+    file: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(max_size=8 << 20)  # noqa: SIM115
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in masks:
+            ending = next((end for mark, end in ENDINGS.items() if content.startswith(mark)), OTHERS[media])
+            archive.writestr(f"{FOLDER}/{name}{ending}", content)
+    file.seek(0)
+    return file
+
+
+def prediction_as_mask(prediction: bytes, mask_values: list[int], media: Media) -> bytes:
+    """A prediction, which has class indices, as a mask with the dataset's own values: PNG, or .nii.gz."""
+    values = np.array(mask_values)
+    if media is Media.IMAGE:
+        sink = io.BytesIO()
+        classes = imaging.decode_mask(io.BytesIO(prediction))
+        Image.fromarray(values[classes].astype(np.uint8)).save(sink, "PNG")
+        return sink.getvalue()
+    import nibabel as nib  # noqa: PLC0415 - loads SciPy; most of what imports this never sees a volume
+
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(prediction))
+    small = values.max() < 256
+    mask: NDArray[Any] = values[np.asanyarray(image.dataobj).astype(int)].astype(np.uint8 if small else np.uint16)
+    header = image.header.copy()
+    header.set_data_dtype(mask.dtype)
+    header.set_slope_inter(1, 0)
+    return gzip.compress(nib.Nifti1Image(mask, image.affine, header).to_bytes(), compresslevel=1, mtime=0)
