@@ -47,7 +47,9 @@ class Finished(BaseModel):
     job: JobResource | None
 
 
-@router.post("/{number}:finish", status_code=201, response_model=Finished, responses=problems(400, 403, 409, 503))
+@router.post(
+    "/{number}/reviews:finish", status_code=201, response_model=Finished, responses=problems(400, 403, 409, 503)
+)
 def finish_review(
     dataset_id: str,
     number: VersionNumber,

@@ -69,7 +69,7 @@ class Reviews(Connection):
 
     def finish(self, dataset_id: str, version: int, *, again: str | None = None) -> Finished:
         """Make the next version of what was decided, and train on it as the job `again` did."""
-        url = f"{_version(dataset_id, version)}:finish"
+        url = f"{_version(dataset_id, version)}/reviews:finish"
         response = self._send("POST", url, given({"again": again}), idempotency(), timeout=TRAIN_TIMEOUT)
         return Finished.model_validate_json(response.content)
 

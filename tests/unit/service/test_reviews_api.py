@@ -220,13 +220,13 @@ def test_the_next_version_has_what_was_decided(client: TestClient, context: Cont
     dataset_id = version.split("/")[3]
     with context.sessions.begin() as session:
         jobs.add_job(session, "job-1", JobSpec(dataset_id=dataset_id, epochs=7, name="first"))
-    assert client.post(f"{version}:finish", json={}).status_code == 409
+    assert client.post(f"{version}/reviews:finish", json={}).status_code == 409
     assert decide(client, version, "a 1", 0, "accepted").status_code == 200
     assert draw(client, version, "b", 0, square(3, 9)).status_code == 200
     assert decide(client, version, "c", 0, "excluded").status_code == 200
     assert decide(client, version, "d", 0, "flagged").status_code == 200
     twice = {"Idempotency-Key": "once"}
-    answers = [client.post(f"{version}:finish", json={"again": "job-1"}, headers=twice) for _ in range(2)]
+    answers = [client.post(f"{version}/reviews:finish", json={"again": "job-1"}, headers=twice) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
     finished = answers[0].json()
     assert answers[1].json() == finished
@@ -243,7 +243,7 @@ def test_the_next_version_has_what_was_decided(client: TestClient, context: Cont
     decided = {row["sample"]: row["decision"] for row in client.get(f"{second}/reviews").json()["reviews"]}
     assert decided == {"a 1": "accepted", "b": "accepted", "d": "flagged"}
     assert review(client, version, "b")["decision"] == "corrected"
-    again = client.post(f"{version}:finish", json={"again": "job-none"})
+    again = client.post(f"{version}/reviews:finish", json={"again": "job-none"})
     assert again.status_code == 422
 
 
@@ -274,7 +274,7 @@ def test_readers_look_and_do_not_decide(version: str, person: Any) -> None:
     assert draw(reader, version, "b", 0, square(2, 4)).status_code == 403
     reviewer = person("Ada")
     assert decide(reviewer, version, "b", 0, "excluded").status_code == 200
-    assert reviewer.post(f"{version}:finish", json={}).status_code == 403
+    assert reviewer.post(f"{version}/reviews:finish", json={}).status_code == 403
 
 
 def test_a_deleted_dataset_takes_its_reviews_along(client: TestClient, version: str) -> None:

@@ -127,10 +127,10 @@ ROWS = {
     "POST /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review:undo": Row(
         REVIEW, 412, path=f"{REVIEWED}:undo", body={"headers": {"If-Match": '"77"'}}
     ),
-    "POST /v1/datasets/{dataset_id}/versions/{number}:finish": Row(
+    "POST /v1/datasets/{dataset_id}/versions/{number}/reviews:finish": Row(
         TRAIN,
         409,  # nothing is to be changed
-        path=f"{DATASET}/versions/1:finish",
+        path=f"{DATASET}/versions/1/reviews:finish",
         body={"json": {}},
     ),
     # Uploads

@@ -205,7 +205,7 @@ def test_a_prediction_takes_the_place_of_a_volumes_label(
         headers={"If-Match": '"0"'},
     )
     assert answer.status_code == 200, answer.text
-    done = client.post(f"{version}:finish", json={})
+    done = client.post(f"{version}/reviews:finish", json={})
     assert done.status_code == 201, done.text
     predicted = context.store.get(keys.prediction(finished, 1, "nii.gz"))
     mask = client.get(f"/v1/datasets/{dataset['id']}/versions/2/samples/case_001/mask").content
