@@ -34,6 +34,14 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class CheckedFile:
+    """A file that is stored as it came."""
+
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True)
 class CheckedSample:
     """A sample that has passed."""
 
@@ -48,6 +56,7 @@ class CheckedSample:
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
+    channels: tuple[CheckedFile, ...] = ()  # those of `pair.channels`
 
 
 @dataclass(frozen=True)
@@ -59,3 +68,4 @@ class CheckedDataset:
     samples: list[CheckedSample]
     mask_values: list[int]  # position = class index, entry = pixel value
     warnings: list[FieldError]
+    channels: list[str]  # names of those that a network will see

@@ -7,15 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from service.datasets.archive import Archive, MemberFault
-from service.datasets.checked import CheckedDataset, CheckedSample, Findings
+from service.datasets.archive import Archive, Extracted, MemberFault
+from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample, Findings
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media, Pair
-from service.datasets.pixels import inspect_image, inspect_mask
+from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
 from service.datasets.volumes import VolumeCheck
 from service.errors import FieldError, Invalid
+from workers.contract.tables import default_channels
 
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
 GREY = "pass mask_threshold (for example 128) to turn grey values into 0 and 255"
@@ -72,19 +73,23 @@ def check(
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + _repeated(samples))
+    channels = list(layout.channels or default_channels(layout.media.spatial_dims))
+    warnings = found.warnings + _repeated(samples)
+    return CheckedDataset(layout.kind, layout.media, samples, values, warnings, channels)
 
 
 def _check_pair(
     archive: Archive, pair: Pair, limits: ImportLimits, threshold: int | None, scratch: Path, found: Findings
 ) -> CheckedSample | None:
     """Check both files, so that a fault in one does not hide a fault in the other."""
-    image = mask = None
-    try:
-        image_file = archive.extract(pair.image, scratch / "image")
-        image = inspect_image(scratch / "image", limits.max_pixels)
-    except MemberFault as fault:
-        found.refuse(pair.image.path, fault.reason, fault.hint)
+    mask = None
+    images: list[tuple[Extracted, ImageFacts]] = []
+    for member in (pair.image, *pair.channels):
+        try:
+            file = archive.extract(member, scratch / "image")
+            images.append((file, inspect_image(scratch / "image", limits.max_pixels, grey=bool(pair.channels))))
+        except MemberFault as fault:
+            found.refuse(member.path, fault.reason, fault.hint)
     try:
         mask_file = archive.extract(pair.mask, scratch / "mask")
         mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
@@ -93,18 +98,26 @@ def _check_pair(
             found.lossy.add(pair.mask.path)
     except MemberFault as fault:
         found.refuse(pair.mask.path, fault.reason, fault.hint)
-    if image is None or mask is None:
+    if mask is None or len(images) < 1 + len(pair.channels):
         return None
+    image_file, image = images[0]
+    for member, (_, facts) in zip(pair.channels, images[1:], strict=True):
+        if (facts.width, facts.height) != (image.width, image.height):
+            reason = f"is {facts.width} x {facts.height}, channel 0 {image.width} x {image.height} pixels"
+            found.refuse(member.path, reason, "all channels of a case must have one size")
+            return None
     if (image.width, image.height) != (mask.width, mask.height):
         reason = f"is {mask.width} x {mask.height}, its image {image.width} x {image.height} pixels"
         found.refuse(pair.mask.path, reason, "a mask must have the size of its image")
         return None
     if mask.foreground == 0:
         found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
-    if image.constant:
-        found.warn(pair.image.path, "has the same colour everywhere")
+    for member, (_, facts) in zip((pair.image, *pair.channels), images, strict=True):
+        if facts.constant:
+            found.warn(member.path, "has the same colour everywhere")
     return CheckedSample(
         pair=pair,
+        channels=tuple(CheckedFile(file.sha256, facts.media_type) for file, facts in images[1:]),
         image_sha256=image_file.sha256,
         mask_sha256=sha256(scratch / "stored") if mask.encoded else mask_file.sha256,
         media_type=image.media_type,
@@ -204,9 +217,9 @@ def _listed(values: Iterable[int]) -> str:
 
 def _repeated(samples: list[CheckedSample]) -> list[FieldError]:
     """Identical images: they weigh double, and with different masks at least one of them is wrong."""
-    groups: defaultdict[str, list[CheckedSample]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ...], list[CheckedSample]] = defaultdict(list)
     for sample in samples:
-        groups[sample.image_sha256].append(sample)
+        groups[sample.image_sha256, *(file.sha256 for file in sample.channels)].append(sample)
     warnings = []
     for first, *others in groups.values():
         for other in others:

@@ -18,7 +18,7 @@ from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.pairs import Media
 from service.datasets.pixels import inspect_mask
-from service.datasets.rows import Row, sample_table
+from service.datasets.rows import Row, channel_names, sample_table
 from service.db import datasets
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
@@ -36,6 +36,7 @@ class Base:
     layout: str
     media: Media
     mask_values: list[int]
+    channels: list[str]
     rows: list[Row]  # in the order of their names
 
 
@@ -50,6 +51,7 @@ def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
         layout=version.layout,
         media=Media.VOLUME if version.spatial_dims == Media.VOLUME.spatial_dims else Media.IMAGE,
         mask_values=version.mask_values,
+        channels=channel_names(version),
         rows=datasets.rows(session, dataset_id, version.number),
     )
 
@@ -114,7 +116,7 @@ class Correction:
             Conflict: somebody made this version meanwhile, or deleted the dataset.
         """
         base = self._base
-        content = tables.to_parquet(sample_table(self._rows, base.mask_values, base.media))
+        content = tables.to_parquet(sample_table(self._rows, base.mask_values, base.media, base.channels))
         version = DatasetVersion(
             dataset_id=base.dataset_id,
             number=base.next_number,
@@ -122,6 +124,7 @@ class Correction:
             warnings=[warning.model_dump(exclude_none=True) for warning in self._found.warnings],
             layout=base.layout,
             spatial_dims=base.media.spatial_dims,
+            channels=base.channels,
         )
         try:
             datasets.add_version(session, version, self._rows)

@@ -11,8 +11,8 @@ from typing import IO
 from sqlalchemy.orm import Session
 
 from service import logging
-from service.datasets.archive import Archive
-from service.datasets.checked import CheckedDataset, CheckedSample
+from service.datasets.archive import Archive, Member
+from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample
 from service.datasets.checking import Progress, check, sha256
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
@@ -62,7 +62,7 @@ class Import:
             for digest, path, media_type in self._blobs(checked, Path(scratch)):
                 self._put(keys.blob(self.dataset_id, digest), path, media_type)
             table = Path(scratch) / "samples.parquet"
-            table.write_bytes(tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media)))
+            table.write_bytes(_list_of(checked))
             self._put(keys.version(self.dataset_id, 1), table, "application/vnd.apache.parquet")
 
     def record(self, session: Session, name: str, project_id: str) -> Dataset:
@@ -75,6 +75,7 @@ class Import:
             warnings=[warning.model_dump(exclude_none=True) for warning in checked.warnings],
             layout=checked.layout,
             spatial_dims=checked.media.spatial_dims,
+            channels=checked.channels,
             samples=sample_rows(checked),
         )
 
@@ -97,25 +98,37 @@ class Import:
         """Every distinct blob as a file, one at a time."""
         seen: set[str] = set()
         for sample in checked.samples:
-            if sample.image_sha256 not in seen:
-                seen.add(sample.image_sha256)
-                yield sample.image_sha256, self._extracted(sample, scratch, mask=False), sample.media_type
-            if sample.mask_sha256 not in seen:
-                seen.add(sample.mask_sha256)
-                yield sample.mask_sha256, self._extracted(sample, scratch, mask=True), sample.mask_media_type
+            for member, file in stored_files(sample):
+                if file.sha256 not in seen:
+                    seen.add(file.sha256)
+                    encoded = member is sample.pair.mask and sample.mask_encoded
+                    yield file.sha256, self._extracted(member, file, scratch, encoded=encoded), file.media_type
 
-    def _extracted(self, sample: CheckedSample, scratch: Path, *, mask: bool) -> Path:
+    def _extracted(self, member: Member, file: CheckedFile, scratch: Path, *, encoded: bool) -> Path:
         assert self._archive is not None  # noqa: S101 - `_passed` was called
         path = scratch / "member"
-        self._archive.extract(sample.pair.mask if mask else sample.pair.image, path)
-        if mask and sample.mask_encoded:
+        self._archive.extract(member, path)
+        if encoded:
             inspect_mask(path, self._limits.max_pixels, self._options.mask_threshold, scratch / "stored")
             path = scratch / "stored"
-        if sha256(path) != (sample.mask_sha256 if mask else sample.image_sha256):
-            raise RuntimeError(f"{sample.pair.name} changed between check and storing")
+        if sha256(path) != file.sha256:
+            raise RuntimeError(f"{member.path} changed between check and storing")
         return path
 
     def _passed(self) -> CheckedDataset:
         if self._checked is None:
             raise RuntimeError("the upload has not been checked")
         return self._checked
+
+
+def stored_files(sample: CheckedSample) -> Iterator[tuple[Member, CheckedFile]]:
+    """Every file of a sample, with what is stored of it."""
+    pair = sample.pair
+    yield pair.image, CheckedFile(sample.image_sha256, sample.media_type)
+    yield from zip(pair.channels, sample.channels, strict=True)
+    yield pair.mask, CheckedFile(sample.mask_sha256, sample.mask_media_type)
+
+
+def _list_of(checked: CheckedDataset) -> bytes:
+    rows = sample_rows(checked)
+    return tables.to_parquet(sample_table(rows, checked.mask_values, checked.media, checked.channels))

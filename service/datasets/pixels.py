@@ -14,6 +14,7 @@ from PIL import Image, TiffImagePlugin
 from service.datasets.archive import MemberFault
 
 ORIENTATION = 0x0112
+GREY_MODES = {"1", "L", "I;16", "I;16B", "I", "F"}
 IMAGE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F"}
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff"}
 
@@ -41,8 +42,13 @@ class MaskFacts:
     encoded: bool  # stored as it came is not enough: the stored file is the one that was written instead
 
 
-def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
+def inspect_image(path: Path, max_pixels: int, *, grey: bool = False) -> ImageFacts:
     """Decode an image completely.
+
+    Args:
+        path: the file.
+        max_pixels: how many are accepted.
+        grey: whether it must be, as one of several channels.
 
     Raises:
         MemberFault: it is not an image that a network can be trained on.
@@ -50,6 +56,9 @@ def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
     with _opened(path, max_pixels) as image:
         if image.mode not in IMAGE_MODES:
             raise MemberFault(f"has colour mode {image.mode}", "save it as 8-bit RGB or greyscale")
+        if grey and image.mode not in GREY_MODES:
+            hint = "save each channel as a greyscale file, or all colours as one RGB file"
+            raise MemberFault(f"has colour mode {image.mode}, and is one channel of several", hint)
         extrema = image.getextrema()
         bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
         if image.mode == "F" and not np.isfinite(np.asarray(image)).all():

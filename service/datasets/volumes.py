@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
-from service.datasets.checked import CheckedSample, Findings
+from service.datasets.checked import CheckedFile, CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
@@ -52,26 +52,36 @@ class VolumeCheck:
         Raises:
             Invalid: the upload unpacks to more than is accepted, so that there is no point in going on.
         """
-        image = label = None
-        try:
-            image, constant = self._image(pair.image)
-        except MemberFault as fault:
-            found.refuse(pair.image.path, fault.reason, fault.hint)
+        label = None
+        images: list[tuple[Member, VolumeFacts]] = []
+        constant = []
+        for member in (pair.image, *pair.channels):
+            try:
+                facts, same = self._image(member)
+                images.append((member, facts))
+                constant += [member] if same else []
+            except MemberFault as fault:
+                found.refuse(member.path, fault.reason, fault.hint)
         try:
             label, counts = self._label(pair.mask)
             found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
             found.refuse(pair.mask.path, fault.reason, fault.hint)
-        if image is None or label is None:
+        if label is None or len(images) < 1 + len(pair.channels):
             return None
-        if mismatch := _mismatch(image, label):
-            found.refuse(pair.mask.path, *mismatch)
+        image = images[0][1]
+        apart = [(pair.mask, _mismatch(image, label))]
+        apart += [(member, _mismatch(image, facts, "a channel", "channel 0")) for member, facts in images[1:]]
+        for member, mismatch in apart:
+            if mismatch:
+                found.refuse(member.path, *mismatch)
+        if any(mismatch for _, mismatch in apart):
             return None
         foreground = float(1 - counts[0] / counts.sum())
         if foreground == 0:
             found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
-        if constant:
-            found.warn(pair.image.path, "has the same intensity everywhere")
+        for member in constant:
+            found.warn(member.path, "has the same intensity everywhere")
         return CheckedSample(
             pair=pair,
             image_sha256=image.file.sha256,
@@ -83,6 +93,7 @@ class VolumeCheck:
             depth=image.shape[2],
             spacing=spacing(image.affine),
             foreground=foreground,
+            channels=tuple(CheckedFile(facts.file.sha256, MEDIA_TYPES[facts.packed]) for _, facts in images[1:]),
         )
 
     def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
@@ -145,25 +156,27 @@ class VolumeCheck:
         return VolumeFacts(extracted, packed, file.shape, file.affine), file
 
 
-def _mismatch(image: VolumeFacts, label: VolumeFacts) -> tuple[str, str] | None:
-    """Why a label does not lie voxel by voxel on its image, the plainest reason first."""
+def _mismatch(
+    image: VolumeFacts, label: VolumeFacts, what: str = "a label", whose: str = "its image"
+) -> tuple[str, str] | None:
+    """Why a label (or a further channel) does not lie voxel by voxel on its image, the plainest reason first."""
     if image.shape != label.shape:
-        reason = f"has {described(label.shape)} voxels, its image {described(image.shape)}"
-        return reason, "a label must have the shape of its image"
+        reason = f"has {described(label.shape)} voxels, {whose} {described(image.shape)}"
+        return reason, f"{what} must have the shape of {whose}"
     mine, theirs = spacing(label.affine), spacing(image.affine)
     if not np.allclose(mine, theirs, rtol=0, atol=SAME_PLACE):
         return (
-            f"has voxels of {_millimetres(mine)}, its image of {_millimetres(theirs)}",
-            "resample the label onto its image",
+            f"has voxels of {_millimetres(mine)}, {whose} of {_millimetres(theirs)}",
+            f"resample it onto {whose}",
         )
     codes = _code(label.affine), _code(image.affine)
     if codes[0] != codes[1]:
-        return f"is oriented {codes[0]}, its image {codes[1]}", "reorient the label to its image"
+        return f"is oriented {codes[0]}, {whose} {codes[1]}", f"reorient it to {whose}"
     apart = float(np.abs(label.affine - image.affine).max())
     if apart > SAME_PLACE:
         return (
-            f"lies elsewhere than its image: their affines differ by up to {apart:.3g} mm",
-            f"up to {SAME_PLACE:g} mm are accepted: copy the affine of the image if the voxels do match",
+            f"lies elsewhere than {whose}: their affines differ by up to {apart:.3g} mm",
+            f"up to {SAME_PLACE:g} mm are accepted: copy the affine of {whose} if the voxels do match",
         )
     return None
 

@@ -28,6 +28,7 @@ def add(
     samples: Sequence[Mapping[str, Any]],
     layout: str = "folders",
     spatial_dims: int = 2,
+    channels: list[str] | None = None,
 ) -> Dataset:
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
@@ -41,6 +42,7 @@ def add(
             warnings=warnings,
             layout=layout,
             spatial_dims=spatial_dims,
+            channels=channels,
         ),
         samples,
     )
