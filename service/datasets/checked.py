@@ -17,12 +17,14 @@ class Findings:
         warnings: what is accepted and still deserves a look.
         values: the values in each mask that could be read, by file; whatever is wrong with its image.
         lossy: masks from a format that blurs values.
+        remapped: the values that were replaced by others, in any mask.
     """
 
     faults: list[FieldError]
     warnings: list[FieldError]
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
     lossy: set[str] = field(default_factory=set)
+    remapped: set[int] = field(default_factory=set)
 
     def refuse(self, file: str, reason: str, hint: str) -> None:
         """Note why a file cannot be used."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from service.datasets.archive import Archive, Extracted, MemberFault
+from service.datasets import remap
+from service.datasets.archive import Archive, Extracted, MemberFault, sha256
 from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample, Findings
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
@@ -19,6 +19,7 @@ from service.errors import FieldError, Invalid
 from workers.contract.tables import default_channels
 
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
+OFFERED = 12  # values at most that a hint offers to replace; more are not classes
 GREY = "pass mask_threshold (for example 128) to turn grey values into 0 and 255"
 
 
@@ -49,23 +50,28 @@ def check(
         reason = "is for masks of images without declared classes"
         faults.append(FieldError(field="mask_threshold", reason=reason, hint="leave it out"))
         threshold = None
-    volumes = VolumeCheck(archive, limits, scratch)
+    mapping = options.mapping
+    volumes = VolumeCheck(archive, limits, scratch, mapping)
     samples: list[CheckedSample] = []
     for done, pair in enumerate(layout.pairs):
         progress(done, len(layout.pairs))
         if layout.media is Media.VOLUME:
             sample = volumes.check(pair, found)
         else:
-            sample = _check_pair(archive, pair, limits, threshold, scratch, found)
+            sample = _check_pair(archive, pair, limits, threshold, mapping, scratch, found)
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
     if layout.classes:
-        values, value_faults = declared_values(found.values, layout.classes, found.warnings)
+        values, value_faults = declared_values(found.values, layout.classes, found.warnings, mapping)
     else:
         remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
-        values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy)
+        values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy, mapping)
     faults += value_faults
+    found.warnings += [
+        FieldError(field="remap", reason=f"replaces the value {value}, which no mask has")
+        for value in sorted(mapping.keys() - found.remapped)
+    ]
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
     if faults:
@@ -79,7 +85,13 @@ def check(
 
 
 def _check_pair(
-    archive: Archive, pair: Pair, limits: ImportLimits, threshold: int | None, scratch: Path, found: Findings
+    archive: Archive,
+    pair: Pair,
+    limits: ImportLimits,
+    threshold: int | None,
+    mapping: Mapping[int, int],
+    scratch: Path,
+    found: Findings,
 ) -> CheckedSample | None:
     """Check both files, so that a fault in one does not hide a fault in the other."""
     mask = None
@@ -92,7 +104,8 @@ def _check_pair(
             found.refuse(member.path, fault.reason, fault.hint)
     try:
         mask_file = archive.extract(pair.mask, scratch / "mask")
-        mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
+        mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored", mapping)
+        found.remapped |= mask.remapped
         found.values[pair.mask.path] = mask.values
         if mask.lossy:
             found.lossy.add(pair.mask.path)
@@ -130,7 +143,11 @@ def _check_pair(
 
 
 def class_values(
-    masks: dict[str, tuple[int, ...]], lossy: set[str], max_classes: int, remedy: str = GREY
+    masks: dict[str, tuple[int, ...]],
+    lossy: set[str],
+    max_classes: int,
+    remedy: str = GREY,
+    mapping: Mapping[int, int] | None = None,
 ) -> tuple[list[int], list[FieldError]]:
     """Which pixel value stands for which class, over the whole dataset.
 
@@ -142,6 +159,7 @@ def class_values(
         lossy: masks from a format that blurs values.
         max_classes: the largest K.
         remedy: what to do about a mask of many values.
+        mapping: what values were replaced by already.
     """
     if not masks:
         return [], []
@@ -157,12 +175,14 @@ def class_values(
     for path, values in sorted(masks.items()):
         if set(values) <= usual or (usual == {0} and path not in lossy and _sound({0, *values}, max_classes)):
             continue
-        hint = (
-            remedy
-            if len(values) > 2
-            else (f"most masks use {_listed(usual)}" if len(usual) > 1 else "use 0 and one other value, or 0, 1, 2, …")
-        )
+        hint = "use 0 and one other value, or 0, 1, 2, …" if len(values) <= 2 else remedy
+        foreign = set(values) - usual
+        if len(usual) > 1 and len(foreign) <= OFFERED and path not in lossy:
+            hint = f"most masks use {_listed(usual)}; {_offer(foreign, mapping or {})}"
         faults.append(FieldError(file=path, reason=f"has mask values {_listed(values)}", hint=hint))
+    numbers = {value: number for number, value in enumerate(sorted(seen)) if value != number}
+    if not lossy and len(seen) <= min(max_classes, OFFERED):
+        remedy += f"; to number the classes from 0 on: {remap.composed(mapping or {}, numbers)}"
     overall = FieldError(
         field="file",
         reason=f"the masks together have the values {_listed(seen)}",
@@ -172,7 +192,10 @@ def class_values(
 
 
 def declared_values(
-    masks: dict[str, tuple[int, ...]], classes: Mapping[int, str], warnings: list[FieldError]
+    masks: dict[str, tuple[int, ...]],
+    classes: Mapping[int, str],
+    warnings: list[FieldError],
+    mapping: Mapping[int, int] | None = None,
 ) -> tuple[list[int], list[FieldError]]:
     """The declared values in order, and each mask that has others; a class that no mask has is a warning.
 
@@ -180,13 +203,14 @@ def declared_values(
         masks: the values found in each mask, by file.
         classes: names by value.
         warnings: where warnings go.
+        mapping: what values were replaced by already.
     """
     declared = f"dataset.json declares {_listed(classes)}"
-    faults = [
-        FieldError(file=path, reason=f"has the values {_listed(set(values) - classes.keys())}", hint=declared)
-        for path, values in sorted(masks.items())
-        if not set(values) <= classes.keys()
-    ]
+    faults = []
+    for path, values in sorted(masks.items()):
+        if foreign := set(values) - classes.keys():
+            hint = f"{declared}; {_offer(foreign, mapping or {})}" if len(foreign) <= OFFERED else declared
+            faults.append(FieldError(file=path, reason=f"has the values {_listed(foreign)}", hint=hint))
     seen = set().union(*masks.values())
     if masks and seen == {0}:
         faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
@@ -198,10 +222,9 @@ def declared_values(
     return sorted(classes), faults
 
 
-def sha256(path: Path) -> str:
-    """Hash a file in chunks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _offer(foreign: Iterable[int], mapping: Mapping[int, int]) -> str:
+    """The option of the upload that would make these values background, ready to be given."""
+    return f"to make {_listed(foreign)} background: {remap.composed(mapping, dict.fromkeys(foreign, 0))}"
 
 
 def _sound(values: set[int], max_classes: int) -> bool:

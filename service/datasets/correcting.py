@@ -11,9 +11,8 @@ from typing import IO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.datasets.archive import Archive
+from service.datasets.archive import Archive, sha256
 from service.datasets.checked import Findings
-from service.datasets.checking import sha256
 from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.pairs import Media

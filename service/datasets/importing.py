@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from sqlalchemy.orm import Session
 
 from service import logging
-from service.datasets.archive import Archive, Member
-from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample
-from service.datasets.checking import Progress, check, sha256
+from service.datasets.archive import Archive
+from service.datasets.checked import CheckedDataset
+from service.datasets.checking import Progress, check
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pixels import inspect_mask
 from service.datasets.rows import sample_rows, sample_table
+from service.datasets.storing import Source
 from service.db import datasets
 from service.db.tables import Dataset
 from workers.contract import keys, tables
@@ -58,8 +57,10 @@ class Import:
     def store(self) -> None:
         """Write each blob once, then the list of samples, which is the sign that all blobs are there."""
         checked = self._passed()
+        assert self._archive is not None  # noqa: S101 - it has passed
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
-            for digest, path, media_type in self._blobs(checked, Path(scratch)):
+            source = Source(self._archive, self._limits, checked.media, self._options)
+            for digest, path, media_type in source.blobs(checked.samples, Path(scratch)):
                 self._put(keys.blob(self.dataset_id, digest), path, media_type)
             table = Path(scratch) / "samples.parquet"
             table.write_bytes(_list_of(checked))
@@ -94,39 +95,10 @@ class Import:
         self._written.append(key)  # before the write: one that fails may still have arrived
         self._store.put_file(key, path, media_type)
 
-    def _blobs(self, checked: CheckedDataset, scratch: Path) -> Iterator[tuple[str, Path, str]]:
-        """Every distinct blob as a file, one at a time."""
-        seen: set[str] = set()
-        for sample in checked.samples:
-            for member, file in stored_files(sample):
-                if file.sha256 not in seen:
-                    seen.add(file.sha256)
-                    encoded = member is sample.pair.mask and sample.mask_encoded
-                    yield file.sha256, self._extracted(member, file, scratch, encoded=encoded), file.media_type
-
-    def _extracted(self, member: Member, file: CheckedFile, scratch: Path, *, encoded: bool) -> Path:
-        assert self._archive is not None  # noqa: S101 - `_passed` was called
-        path = scratch / "member"
-        self._archive.extract(member, path)
-        if encoded:
-            inspect_mask(path, self._limits.max_pixels, self._options.mask_threshold, scratch / "stored")
-            path = scratch / "stored"
-        if sha256(path) != file.sha256:
-            raise RuntimeError(f"{member.path} changed between check and storing")
-        return path
-
     def _passed(self) -> CheckedDataset:
         if self._checked is None:
             raise RuntimeError("the upload has not been checked")
         return self._checked
-
-
-def stored_files(sample: CheckedSample) -> Iterator[tuple[Member, CheckedFile]]:
-    """Every file of a sample, with what is stored of it."""
-    pair = sample.pair
-    yield pair.image, CheckedFile(sample.image_sha256, sample.media_type)
-    yield from zip(pair.channels, sample.channels, strict=True)
-    yield pair.mask, CheckedFile(sample.mask_sha256, sample.mask_media_type)
 
 
 def _list_of(checked: CheckedDataset) -> bytes:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from service.datasets.archive import Archive, Member, MemberFault
+from service.datasets.archive import Archive, Member, MemberFault, sha256
 from service.datasets.checked import Findings
-from service.datasets.checking import sha256
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES
 from service.datasets.pairs import ENDINGS, NAMED, Half, Media, split_ending

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.archive import Archive, Extracted, Member, MemberFault
+from service.datasets.archive import Archive, Extracted, Member, MemberFault, sha256
 from service.datasets.checked import CheckedFile, CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
+from service.datasets.replacing import replaced, write_label
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -40,9 +42,13 @@ class VolumeCheck:
         archive: the upload.
         limits: what is accepted.
         scratch: a folder for what is unpacked.
+        mapping: what values of labels become.
     """
 
-    def __init__(self, archive: Archive, limits: ImportLimits, scratch: Path) -> None:
+    def __init__(
+        self, archive: Archive, limits: ImportLimits, scratch: Path, mapping: Mapping[int, int] | None = None
+    ) -> None:
+        self._mapping = mapping or {}
         self._archive, self._limits, self._scratch = archive, limits, scratch
         self._unpacked = 0
 
@@ -63,7 +69,8 @@ class VolumeCheck:
             except MemberFault as fault:
                 found.refuse(member.path, fault.reason, fault.hint)
         try:
-            label, counts = self._label(pair.mask)
+            label, counts, remapped = self._label(pair.mask)
+            found.remapped |= remapped
             found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
             found.refuse(pair.mask.path, fault.reason, fault.hint)
@@ -88,6 +95,7 @@ class VolumeCheck:
             mask_sha256=label.file.sha256,
             media_type=MEDIA_TYPES[image.packed],
             mask_media_type=MEDIA_TYPES[label.packed],
+            mask_encoded=bool(remapped),
             width=image.shape[0],
             height=image.shape[1],
             depth=image.shape[2],
@@ -106,7 +114,7 @@ class VolumeCheck:
         """
         try:
             below, _ = self._read(image, Extracted(image.stat().st_size, ""))
-            label, counts = self._label(member)
+            label, counts, _ = self._label(member)
         except MemberFault as fault:
             found.refuse(member.path, fault.reason, fault.hint)
             return None
@@ -128,18 +136,28 @@ class VolumeCheck:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
         return facts, low == high
 
-    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64]]:
-        """What is in a label, and how many voxels have each value."""
+    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64], set[int]]:
+        """What is in a label, how many voxels have each value, and which values were replaced by others.
+
+        Of one with replaced values the facts are of the file that is stored, which is `stored` in the scratch folder.
+        """
         facts, file = self._opened(member)
         counts = np.zeros(MAX_VALUE + 1, dtype=np.int64)
-        for some in planes(file):
+        remapped: set[int] = set()
+        for given in planes(file):
+            some, met = replaced(given, self._mapping)
+            remapped |= met
             if some.dtype.kind == "f" and not (np.isfinite(some) & (some == np.round(some))).all():
                 raise MemberFault("has values that are no whole numbers", "save class numbers; resample by nearest")
             low, high = int(some.min()), int(some.max())
             if low < 0 or high > MAX_VALUE:
                 raise MemberFault(f"has values from {low} to {high}", f"use class numbers from 0 to {MAX_VALUE}")
             counts += np.bincount(some.astype(np.int64).ravel(), minlength=MAX_VALUE + 1)
-        return facts, counts
+        if remapped:
+            write_label(file, self._mapping, self._scratch / "stored")
+            written = Extracted((self._scratch / "stored").stat().st_size, sha256(self._scratch / "stored"))
+            facts = replace(facts, file=written, packed=True)
+        return facts, counts, remapped
 
     def _opened(self, member: Member) -> tuple[VolumeFacts, nib.Nifti1Image]:
         path = self._scratch / "member"
@@ -154,6 +172,15 @@ class VolumeCheck:
                 raise _too_much(self._limits.max_total_bytes)
         file = open_volume(path, self._limits.max_voxels)
         return VolumeFacts(extracted, packed, file.shape, file.affine), file
+
+
+def write_stored_label(path: Path, limits: ImportLimits, mapping: Mapping[int, int], target: Path) -> None:
+    """Write what is stored of a label (.nii or .nii.gz) that has passed, whose values are replaced."""
+    if is_packed(path):
+        volume = target.with_name("volume")
+        unpack(path, volume, limits.max_volume_bytes)
+        path = volume
+    write_label(open_volume(path, limits.max_voxels), mapping, target)
 
 
 def _mismatch(

@@ -1,4 +1,4 @@
-"""Volumes of two channels, as a stranger trains on them: an nnU-Net folder, a real Ray head, the model, a prediction."""
+"""Volumes of two channels as a stranger trains on them: an nnU-Net folder, a real Ray head, a model, a prediction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_model_of_two_channels_knows_which_is_which(tmp_path: Path) -> None:
         uploaded = json.loads(command("service.cli", "upload", raw, "--json", url=url).stdout)
         assert uploaded["newest"]["channels"] == ["T1", "T2"]
         network = json.dumps({"channels": [4, 8], "strides": [2]})
-        options = "--epochs 12 --patch-size 16 --batch-size 4 --set learning_rate=0.01 --follow --json"
+        options = "--epochs 12 --patch-size 16 --batch-size 4 --learning-rate 0.01 --follow --json"
         words = ("service.cli", "train", uploaded["id"], *options.split(), "--network-arguments", network)
         done = command(*words, url=url)
         assert done.returncode == 0, done.stdout + done.stderr
