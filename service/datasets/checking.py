@@ -58,7 +58,7 @@ def check(
         if layout.media is Media.VOLUME:
             sample = volumes.check(pair, found)
         else:
-            sample = _check_pair(archive, pair, limits, threshold, mapping, scratch, found)
+            sample = check_pair(archive, pair, limits, threshold, mapping, scratch, found)
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
@@ -84,7 +84,7 @@ def check(
     return CheckedDataset(layout.kind, layout.media, samples, values, warnings, channels)
 
 
-def _check_pair(
+def check_pair(
     archive: Archive,
     pair: Pair,
     limits: ImportLimits,
@@ -93,7 +93,17 @@ def _check_pair(
     scratch: Path,
     found: Findings,
 ) -> CheckedSample | None:
-    """Check both files, so that a fault in one does not hide a fault in the other."""
+    """Check the files of a sample of images, so that a fault in one does not hide a fault in the other.
+
+    Args:
+        archive: the upload.
+        pair: the files.
+        limits: what is accepted.
+        threshold: mask pixels from this value on are foreground; None: as they are.
+        mapping: what values of masks become.
+        scratch: a folder for what is unpacked.
+        found: takes faults, warnings and values.
+    """
     mask = None
     images: list[tuple[Extracted, ImageFacts]] = []
     for member in (pair.image, *pair.channels):

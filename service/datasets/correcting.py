@@ -11,13 +11,15 @@ from typing import IO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.datasets.archive import Archive, sha256
-from service.datasets.checked import Findings
+from service.datasets.archive import Archive
+from service.datasets.checked import CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
+from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
-from service.datasets.pixels import inspect_mask
-from service.datasets.rows import Row, channel_names, sample_table
+from service.datasets.rows import Row, channel_names, sample_row, sample_table
+from service.datasets.sent import Expected, read_sent
+from service.datasets.storing import Source
 from service.db import datasets
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
@@ -37,6 +39,11 @@ class Base:
     mask_values: list[int]
     channels: list[str]
     rows: list[Row]  # in the order of their names
+
+    @property
+    def files(self) -> int:
+        """How many files hold the image of a sample."""
+        return 1 + len((self.rows[0]["channels"] if self.rows else None) or ())
 
 
 def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
@@ -69,16 +76,22 @@ class Correction:
         self._exclude, self._file = frozenset(exclude), file
         self._found = Findings([], [])
         self._masks: dict[str, CheckedMask] = {}
+        self._added: list[CheckedSample] = []
         self._archive: Archive | None = None
         self._rows: list[Row] = []
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many samples stay, are left out, and have another mask; once it is checked."""
-        return {"samples": len(self._rows), "excluded": len(self._exclude), "relabelled": len(self._masks)}
+        """How many samples there are, are left out, have another mask, and are new; once it is checked."""
+        return {
+            "samples": len(self._rows),
+            "excluded": len(self._exclude),
+            "relabelled": len(self._masks),
+            "added": len(self._added),
+        }
 
     def check(self) -> None:
-        """Check every mask and name; raises `Invalid` with all faults."""
+        """Check every file and name; raises `Invalid` with all faults."""
         samples = {row["name"]: row for row in self._base.rows}
         faults = self._found.faults
         faults += [
@@ -88,8 +101,11 @@ class Correction:
         if self._file is not None:
             self._archive = Archive(self._file, self._limits)
             with tempfile.TemporaryDirectory(prefix="dale-check-") as scratch:
-                work = MaskCheck(self._archive, self._limits, self._base.media, Path(scratch), self._fetch)
-                self._masks = work.check(samples, self._base.mask_values, self._found)
+                base, found = self._base, self._found
+                sent = read_sent(self._archive, Expected(base.media, base.channels, base.files, samples), found)
+                work = MaskCheck(self._archive, self._limits, base.media, Path(scratch), self._fetch)
+                self._masks = work.check(sent.masks, samples, base.mask_values, found)
+                self._added = work.check_new(sent.pairs, base.mask_values, found)
         for name in sorted(self._masks.keys() & self._exclude):
             self._found.refuse(self._masks[name].member.path, "is of a sample to exclude", "do one or the other")
         self._drop_unchanged(samples)
@@ -100,11 +116,16 @@ class Correction:
             raise Invalid(f"{len(faults)} of the changes cannot be made; nothing was stored.", faults)
 
     def store(self) -> None:
-        """Write the blob of each new mask."""
+        """Write the blob of each new mask, and those of new samples."""
+        if self._archive is None:
+            return
+        source = Source(self._archive, self._limits, self._base.media, ImportOptions())
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
             for mask in self._masks.values():
-                path = self._extracted(mask, Path(scratch))
+                path = source.unpacked(mask.member, mask.sha256, Path(scratch), encoded=mask.encoded)
                 self._store.put_file(keys.blob(self._base.dataset_id, mask.sha256), path, mask.media_type)
+            for digest, path, media_type in source.blobs(self._added, Path(scratch)):
+                self._store.put_file(keys.blob(self._base.dataset_id, digest), path, media_type)
 
     def record(self, session: Session) -> DatasetVersion:
         """Write the rows, then the list that workers read; the commit is the caller's.
@@ -147,13 +168,16 @@ class Correction:
             if row["name"] not in self._exclude:
                 mask = self._masks.get(row["name"])
                 changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
-                rows.append({**row, **changed, "ordinal": len(rows)})
-        return rows
+                rows.append({**row, **changed})
+        rows += [sample_row(0, sample) for sample in self._added]
+        rows.sort(key=lambda row: str(row["name"]))
+        return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
-        if not self._exclude and not self._masks:
-            return [FieldError(field="changes", reason="change nothing", hint="exclude samples, or send other masks")]
+        if not self._exclude and not self._masks and not self._added:
+            hint = "exclude samples, send other masks, or add samples"
+            return [FieldError(field="changes", reason="change nothing", hint=hint)]
         if not self._rows:
             return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
         if not any(row["foreground"] for row in self._rows):
@@ -163,14 +187,3 @@ class Correction:
     def _fetch(self, digest: str, target: Path) -> None:
         with target.open("wb") as sink:
             sink.writelines(self._store.read(keys.blob(self._base.dataset_id, digest)))
-
-    def _extracted(self, mask: CheckedMask, scratch: Path) -> Path:
-        assert self._archive is not None  # noqa: S101 - it is where the mask was found
-        path = scratch / "member"
-        self._archive.extract(mask.member, path)
-        if mask.encoded:
-            inspect_mask(path, self._limits.max_pixels, None, scratch / "stored")
-            path = scratch / "stored"
-        if sha256(path) != mask.sha256:
-            raise RuntimeError(f"{mask.member.path} changed between check and storing")
-        return path

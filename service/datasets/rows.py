@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from service.datasets.checked import CheckedDataset
+from service.datasets.checked import CheckedDataset, CheckedSample
 from service.datasets.pairs import Media
 from service.db.tables import DatasetVersion
 from workers.contract import tables
@@ -18,21 +18,23 @@ Row = dict[str, Any]  # the columns of `service.db.tables.Sample`, without datas
 
 def sample_rows(checked: CheckedDataset) -> list[Row]:
     """The rows of an upload that has passed, in the order of their names."""
-    return [
-        {
-            "ordinal": ordinal,
-            "name": sample.pair.name,
-            "image_sha256": sample.image_sha256,
-            "mask_sha256": sample.mask_sha256,
-            "width": sample.width,
-            "height": sample.height,
-            "depth": sample.depth,
-            "spacing": sample.spacing,
-            "foreground": sample.foreground,
-            "channels": [file.sha256 for file in sample.channels] or None,
-        }
-        for ordinal, sample in enumerate(checked.samples)
-    ]
+    return [sample_row(ordinal, sample) for ordinal, sample in enumerate(checked.samples)]
+
+
+def sample_row(ordinal: int, sample: CheckedSample) -> Row:
+    """The row of a sample that has passed."""
+    return {
+        "ordinal": ordinal,
+        "name": sample.pair.name,
+        "image_sha256": sample.image_sha256,
+        "mask_sha256": sample.mask_sha256,
+        "width": sample.width,
+        "height": sample.height,
+        "depth": sample.depth,
+        "spacing": sample.spacing,
+        "foreground": sample.foreground,
+        "channels": [file.sha256 for file in sample.channels] or None,
+    }
 
 
 def sample_table(

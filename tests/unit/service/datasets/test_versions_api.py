@@ -93,7 +93,7 @@ def test_a_version_is_its_base_but_for_the_changes(
     with context.database.read() as session:
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "version.create")).one()
     assert entry.target == dataset
-    assert entry.details == {"number": 2, "base": 1, "samples": 3, "excluded": 1, "relabelled": 1}
+    assert entry.details == {"number": 2, "base": 1, "samples": 3, "excluded": 1, "relabelled": 1, "added": 0}
 
 
 def test_the_base_may_be_an_older_version(create: Callable[..., str], correct: Correct, upload: Any) -> None:
@@ -129,6 +129,7 @@ def test_every_fault_is_named_and_nothing_is_stored(
         "masks/case 9.png": upload.encode(upload.disc()),
         "masks/case 8.nii.gz": b"",
         "images/new.png": upload.photo(),
+        "other/new.png": upload.photo(),
     }
     found = faults(correct(dataset, masks, exclude=["case 3", "nobody"]))
     assert found == {
@@ -138,7 +139,8 @@ def test_every_fault_is_named_and_nothing_is_stored(
         "masks/case 3.png": "is of a sample to exclude",
         "masks/case 9.png": "is of no sample: the version has none named 'case 9'",
         "masks/case 8.nii.gz": "is not PNG, JPEG or TIFF by its name (.nii.gz)",
-        "images/new.png": "is not directly in masks/",
+        "images/new.png": "has no mask",
+        "other/new.png": "is not directly in images/ or masks/",
         "exclude": "version 1 has no sample 'nobody'",
     }
     assert list(context.store.list("")) == before
