@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media, Pair
 from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
+from service.datasets.rows import sample_row
 from service.datasets.volumes import VolumeCheck
+from service.datasets.warned import repetitions
 from service.errors import FieldError, Invalid
 from workers.contract.tables import default_channels
 
@@ -80,7 +82,8 @@ def check(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
     channels = list(layout.channels or default_channels(layout.media.spatial_dims))
-    warnings = found.warnings + _repeated(samples)
+    paths = {sample.pair.name: sample.pair.image.path for sample in samples}
+    warnings = found.warnings + repetitions([sample_row(0, sample) for sample in samples], paths)
     return CheckedDataset(layout.kind, layout.media, samples, values, warnings, channels)
 
 
@@ -246,18 +249,3 @@ def _sound(values: set[int], max_classes: int) -> bool:
 def _listed(values: Iterable[int]) -> str:
     ordered = sorted(values)
     return ", ".join(map(str, ordered[:12])) + (f", … ({len(ordered)} values)" if len(ordered) > 12 else "")
-
-
-def _repeated(samples: list[CheckedSample]) -> list[FieldError]:
-    """Identical images: they weigh double, and with different masks at least one of them is wrong."""
-    groups: defaultdict[tuple[str, ...], list[CheckedSample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.image_sha256, *(file.sha256 for file in sample.channels)].append(sample)
-    warnings = []
-    for first, *others in groups.values():
-        for other in others:
-            same = other.mask_sha256 == first.mask_sha256
-            reason = f"is the same image as {first.pair.image.path}, with {'the same' if same else 'another'} mask"
-            hint = "keep one of them" if same else "one of the two masks must be wrong: look at both"
-            warnings.append(FieldError(file=other.pair.image.path, reason=reason, hint=hint))
-    return warnings

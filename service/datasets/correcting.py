@@ -20,6 +20,7 @@ from service.datasets.pairs import Media
 from service.datasets.rows import Row, channel_names, sample_row, sample_table
 from service.datasets.sent import Expected, read_sent
 from service.datasets.storing import Source
+from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
@@ -38,6 +39,7 @@ class Base:
     media: Media
     mask_values: list[int]
     channels: list[str]
+    warnings: list[FieldError]
     rows: list[Row]  # in the order of their names
 
     @property
@@ -58,6 +60,7 @@ def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
         media=Media.VOLUME if version.spatial_dims == Media.VOLUME.spatial_dims else Media.IMAGE,
         mask_values=version.mask_values,
         channels=channel_names(version),
+        warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         rows=datasets.rows(session, dataset_id, version.number),
     )
 
@@ -141,7 +144,7 @@ class Correction:
             dataset_id=base.dataset_id,
             number=base.next_number,
             mask_values=base.mask_values,
-            warnings=[warning.model_dump(exclude_none=True) for warning in self._found.warnings],
+            warnings=[warning.model_dump(exclude_none=True) for warning in self._warnings()],
             layout=base.layout,
             spatial_dims=base.media.spatial_dims,
             channels=base.channels,
@@ -154,11 +157,17 @@ class Correction:
         self._store.put(keys.version(base.dataset_id, base.next_number), content, "application/vnd.apache.parquet")
         return version
 
+    def _warnings(self) -> list[FieldError]:
+        """Those of the base about samples that stay as they are, then those that this correction gives rise to."""
+        samples = {row["name"] for row in self._base.rows}
+        kept = carried(self._base.warnings, samples, self._exclude | self._masks.keys())
+        return [*kept, *self._found.warnings, *repetitions(self._rows)]
+
     def _drop_unchanged(self, samples: dict[str, Row]) -> None:
         """Leave aside the masks that are what is there already."""
         for name, mask in list(self._masks.items()):
             if mask.sha256 == samples[name]["mask_sha256"]:
-                self._found.warn(mask.member.path, f"is the mask that version {self._base.number} has already")
+                self._found.warn(mask.member.path, f"{HAS_ALREADY}{self._base.number}")
                 del self._masks[name]
 
     def _corrected(self) -> list[Row]:

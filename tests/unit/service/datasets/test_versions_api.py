@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 
 from service.api.dependencies import Context
 from service.datasets.correcting import Correction, read_base
+from service.datasets.warned import carried
 from service.db import datasets
 from service.db.tables import AuditEntry, DatasetVersion, Sample
-from service.errors import Conflict
+from service.errors import Conflict, FieldError
 from tests.volumes import nifti
 from workers.contract import keys, tables
 from workers.contract.store import StoreUnavailable
@@ -158,6 +159,46 @@ def test_a_version_as_a_whole_must_make_sense(create: Callable[..., str], correc
     assert faults(correct(dataset, {f"masks/case {number}.png": empty for number in range(2)})) == {
         "changes": "leave only empty masks"
     }
+
+
+def test_warnings_of_samples_that_stay_are_kept(
+    create: Callable[..., str], correct: Correct, client: TestClient, upload: Any
+) -> None:
+    members = upload.good(6)
+    empty = upload.encode(np.zeros((20, 30), dtype=np.uint8))
+    members |= {f"masks/case {number}.png": empty for number in (0, 1, 2)}
+    members["images/case 5.png"] = members["images/case 4.png"]
+    members["notes.txt"] = b"ignored"
+    dataset = create(members)
+
+    def warnings(number: int) -> list[tuple[str, str]]:
+        found = client.get(f"/v1/datasets/{dataset}/versions/{number}").json()["warnings"]
+        return [(warning["file"], warning["reason"]) for warning in found]
+
+    first = [(f"masks/case {number}.png", "is empty") for number in (0, 1, 2)]
+    assert warnings(1)[1:] == [
+        *first,
+        ("images/case 5.png", "is the same image as images/case 4.png, with another mask"),
+    ]
+    mask = upload.encode(upload.disc())
+    same = {"masks/case 3.png": members["masks/case 3.png"]}
+    assert correct(dataset, {"masks/case 1.png": mask, **same}, exclude=["case 0"]).status_code == 201
+    repeated = ("case 5", "is the same image as case 4, with another mask")
+    told = ("masks/case 3.png", "is the mask that is there already in version 1")
+    assert warnings(2) == [("masks/case 2.png", "is empty"), told, repeated]
+    assert correct(dataset, {"masks/case 3.png": empty}).status_code == 201
+    assert warnings(3) == [("masks/case 2.png", "is empty"), ("masks/case 3.png", "is empty"), repeated]
+    assert correct(dataset, exclude=["case 4"]).status_code == 201
+    assert warnings(4) == [("masks/case 2.png", "is empty"), ("masks/case 3.png", "is empty")]
+
+
+def test_warnings_of_channels_belong_to_their_case() -> None:
+    found = [
+        FieldError(file=file, reason="is odd")
+        for file in ("top/imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/b.nii.gz", "dataset.json", None)
+    ]
+    assert [warning.file for warning in carried(found, {"a", "b"}, {"b"})] == [found[0].file, found[1].file]
+    assert carried(found, {"a", "a_0000"}, {"a_0000"}) == [found[1]]
 
 
 def test_parts_that_cannot_be_used(create: Callable[..., str], client: TestClient, upload: Any) -> None:
