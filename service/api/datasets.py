@@ -225,6 +225,7 @@ def post_dataset(
             session.rollback()
             work.undo()
             raise
+        work.finish()
     log.info("dataset stored", location=answer.headers["location"])
     return answer
 

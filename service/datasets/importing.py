@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -18,18 +19,20 @@ from service.datasets.options import ImportOptions
 from service.datasets.rows import sample_rows, sample_table
 from service.datasets.storing import Source
 from service.db import datasets
-from service.db.tables import Dataset
+from service.db.tables import Dataset, now
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore, StoreUnavailable
 
 log = logging.get(__name__)
+MARKED_ANEW = timedelta(minutes=5)
 
 
 class Import:
     """One upload on its way into store and database.
 
-    `check` writes nothing. `store` writes the objects, `record` the rows. Whoever drives it calls `undo` when any
-    step fails after `store` began, the commit included; the dataset's id is new, so nothing else can be under it.
+    `check` writes nothing. `store` writes the objects, `record` the rows. Whoever drives it calls `finish` behind the
+    commit, or `undo` when any step fails after `store` began, the commit included; the dataset's id is new, so nothing
+    else can be under it. Where a process dies in between, a mark tells `collecting` what it left.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Import:
         self._store, self._limits, self._options = store, limits, options
         self._file = file
         self._written: list[str] = []
+        self._marked: datetime | None = None
         self._archive: Archive | None = None
         self._checked: CheckedDataset | None = None
 
@@ -81,7 +85,10 @@ class Import:
         )
 
     def undo(self) -> None:
-        """Remove what this upload wrote; keeps going where the store fails, and logs what is left."""
+        """Remove what this upload wrote; keeps going where the store fails, and logs what is left.
+
+        What is left keeps its mark, so that it is collected.
+        """
         left = []
         for key in reversed(self._written):
             try:
@@ -90,8 +97,24 @@ class Import:
                 left.append(key)
                 log.error("could not remove object of a failed upload", key=key, error=str(error))
         self._written = left
+        if not left:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take the mark away: nothing is under way any more. One that the store keeps is collected later."""
+        if self._marked is None:
+            return
+        self._marked = None
+        try:
+            self._store.delete(keys.importing(self.dataset_id))
+        except StoreUnavailable as error:
+            log.warning("mark of a finished import is left", dataset_id=self.dataset_id, error=str(error))
 
     def _put(self, key: str, path: Path, media_type: str) -> None:
+        at = now()
+        if self._marked is None or at - self._marked > MARKED_ANEW:
+            self._store.put(keys.importing(self.dataset_id), at.isoformat().encode(), "text/plain")
+            self._marked = at
         self._written.append(key)  # before the write: one that fails may still have arrived
         self._store.put_file(key, path, media_type)
 
