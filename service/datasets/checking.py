@@ -191,7 +191,9 @@ def class_values(
         hint = "use 0 and one other value, or 0, 1, 2, …" if len(values) <= 2 else remedy
         foreign = set(values) - usual
         if len(usual) > 1 and len(foreign) <= OFFERED and path not in lossy:
-            hint = f"most masks use {_listed(usual)}; {_offer(foreign, mapping or {})}"
+            # Where the lesion's value is not in the mask, the foreign one probably stands for it.
+            meant = max(usual) if len(usual) == 2 and len(foreign) == 1 and max(usual) not in values else None
+            hint = f"most masks use {_listed(usual)}; {_offer(foreign, mapping or {}, meant)}"
         faults.append(FieldError(file=path, reason=f"has mask values {_listed(values)}", hint=hint))
     numbers = {value: number for number, value in enumerate(sorted(seen)) if value != number}
     if not lossy and len(seen) <= min(max_classes, OFFERED):
@@ -219,12 +221,14 @@ def declared_values(
         mapping: what values were replaced by already.
     """
     declared = f"dataset.json declares {_listed(classes)}"
+    seen = set().union(*masks.values())
+    strange, unused = seen - classes.keys(), sorted(classes.keys() - seen - {0})
+    meant = unused[0] if len(strange) == len(unused) == 1 else None  # such as 255 for the only class, 1
     faults = []
     for path, values in sorted(masks.items()):
         if foreign := set(values) - classes.keys():
-            hint = f"{declared}; {_offer(foreign, mapping or {})}" if len(foreign) <= OFFERED else declared
+            hint = f"{declared}; {_offer(foreign, mapping or {}, meant)}" if len(foreign) <= OFFERED else declared
             faults.append(FieldError(file=path, reason=f"has the values {_listed(foreign)}", hint=hint))
-    seen = set().union(*masks.values())
     if masks and seen == {0}:
         faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
     warnings += [
@@ -235,8 +239,11 @@ def declared_values(
     return sorted(classes), faults
 
 
-def _offer(foreign: Iterable[int], mapping: Mapping[int, int]) -> str:
-    """The option of the upload that would make these values background, ready to be given."""
+def _offer(foreign: Iterable[int], mapping: Mapping[int, int], meant: int | None = None) -> str:
+    """The option of the upload that makes these values background, or what they were meant as, ready to be given."""
+    if meant is not None:
+        as_meant, as_background = (remap.composed(mapping, dict.fromkeys(foreign, value)) for value in (meant, 0))
+        return f"to make {_listed(foreign)} class {meant}: {as_meant}; to make it background: {as_background}"
     return f"to make {_listed(foreign)} background: {remap.composed(mapping, dict.fromkeys(foreign, 0))}"
 
 

@@ -1,6 +1,7 @@
 """Mask values that are replaced at the upload: what is stored, what is offered, what is refused."""
 
 import gzip
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,23 @@ def test_a_fault_offers_the_option_that_mends_it(upload: Any) -> None:
     fault = upload.faults(volumes, remap="-1=4")["labelsTr/case_001.nii.gz"]
     assert fault.hint == "dataset.json declares 0, 1; to make 7 background: remap=-1=4,7=0"
     assert upload.check(volumes, remap="-1=0,7=0").mask_values == [0, 1]
+
+
+def test_the_only_class_under_another_value_is_offered_as_that_class(upload: Any) -> None:
+    volumes = nnunet_files(2, 10)
+    for name in [name for name in volumes if name.startswith("labelsTr")]:
+        volumes[name] = nifti(np.eye(10, dtype=np.uint8)[None].repeat(10, 0) * np.uint8(255))
+    hint = upload.faults(volumes)["labelsTr/case_000.nii.gz"].hint
+    assert "to make 255 class 1: remap=255=1; to make it background: remap=255=0" in hint
+    assert upload.check(volumes, remap="255=1").mask_values == [0, 1]
+
+
+def test_labels_that_are_stored_with_a_scale_keep_their_values(tmp_path: Path) -> None:
+    given = bytearray(nifti(labelled(1, 2), compressed=False))
+    given[112:116] = struct.pack("<f", 2)  # scl_slope: 2 and 4 are meant
+    (tmp_path / "given.nii").write_bytes(given)
+    write_label(open_volume(tmp_path / "given.nii", 10**6), {4: 1}, tmp_path / "stored.nii.gz")
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "stored.nii.gz").dataobj), labelled(2, 1))
 
 
 def test_an_offer_goes_on_from_what_was_asked_for() -> None:
