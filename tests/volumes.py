@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
@@ -31,39 +32,69 @@ def ball(rng: np.random.Generator, shape: tuple[int, int, int], radius: float) -
 
 
 def put_volumes(
-    store: ObjectStore, pairs: list[tuple[bytes, bytes]], shapes: list[tuple[int, int, int]], mask_values: list[int]
+    store: ObjectStore,
+    samples: Sequence[Sequence[bytes]],
+    shapes: list[tuple[int, int, int]],
+    mask_values: list[int],
+    channels: Sequence[str] = ("CT",),
 ) -> None:
-    """Image and mask files as version 1 of the dataset ds-3d."""
+    """Image files, one for each channel, and mask files as version 1 of the dataset ds-3d."""
     rows = []
-    for ordinal, (blobs, shape) in enumerate(zip(pairs, shapes, strict=True)):
-        hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+    for ordinal, (blobs, shape) in enumerate(zip(samples, shapes, strict=True)):
+        image, *further, mask = hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
         for sha256, blob in zip(hashes, blobs, strict=True):
             store.put(keys.blob("ds-3d", sha256), blob)
-        rows.append((ordinal, f"volume-{ordinal}", *hashes, *shape[:2], 0.1, shape[2], 0.5, 1.0, 2.0))
-    columns = [pa.array(c, f.type) for f, c in zip(tables.VOLUMES, zip(*rows, strict=True), strict=True)]
-    schema = tables.VOLUMES.with_metadata({**tables.VOLUMES.metadata, tables.MASK_VALUES: json.dumps(mask_values)})
-    store.put(keys.version("ds-3d", 1), tables.to_parquet(pa.Table.from_arrays(columns, schema=schema)))
+        where = dict(zip(("width", "height", "depth"), shape, strict=True))
+        where |= {"spacing_x": 0.5, "spacing_y": 1.0, "spacing_z": 2.0}
+        hashed = {"image_sha256": image, "channels": further or None, "mask_sha256": mask}
+        rows.append({"ordinal": ordinal, "name": f"volume-{ordinal}", "foreground": 0.1, **hashed, **where})
+    about = {tables.MASK_VALUES: json.dumps(mask_values), tables.CHANNELS: json.dumps(list(channels))}
+    schema = tables.VOLUMES.with_metadata({**tables.VOLUMES.metadata, **about})
+    store.put(keys.version("ds-3d", 1), tables.to_parquet(pa.Table.from_pylist(rows, schema=schema)))
 
 
 def put_balls(
-    store: ObjectStore, count: int, shape: tuple[int, int, int], radius: float = 5
+    store: ObjectStore, count: int, shape: tuple[int, int, int], radius: float = 5, second: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Bright balls in noise; every third label lies elsewhere. Returns images and masks as they are in the files."""
+    """Bright balls in noise; every third label lies elsewhere. Returns images and masks as they are in the files.
+
+    Where a `second` channel is asked for, it is the first one upside down in intensity, and in a file of another type.
+    """
     rng, arrays = np.random.default_rng(0), []
     for ordinal in range(count):
         inside = ball(rng, shape, radius)
         label = np.roll(inside, shape[1] // 2, axis=1) if ordinal % 3 == 0 else inside
         image = (90 + 80 * inside + rng.normal(0, 20, shape)).astype(np.float32)
         arrays.append((image, label.astype(np.uint8) * np.uint8(MASK_VALUES[1])))
-    pairs = [(nifti(image), nifti(mask, compressed=ordinal % 2 == 0)) for ordinal, (image, mask) in enumerate(arrays)]
-    put_volumes(store, pairs, [shape] * count, MASK_VALUES)
+    files = [(nifti(image), nifti(mask, compressed=ordinal % 2 == 0)) for ordinal, (image, mask) in enumerate(arrays)]
+    if second:
+        others = (nifti(other_channel(image), compressed=False) for image, _ in arrays)
+        triples = [(image, other, mask) for (image, mask), other in zip(files, others, strict=True)]
+        put_volumes(store, triples, [shape] * count, MASK_VALUES, ["T1", "T2"])
+    else:
+        put_volumes(store, files, [shape] * count, MASK_VALUES)
     return arrays
 
 
-def nnunet_files(count: int, edge: int = 24, faulty: int = 0, labels: dict[str, int] | None = None) -> dict[str, bytes]:
-    """Bright ellipsoids as a dataset in nnU-Net's raw format: members of a zip. The first `faulty` labels lie."""
+def other_channel(image: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (4000 - 7 * image).astype(np.int16)
+    return found
+
+
+def nnunet_files(
+    count: int,
+    edge: int = 24,
+    faulty: int = 0,
+    labels: dict[str, int] | None = None,
+    channels: Sequence[str] = ("CT",),
+) -> dict[str, bytes]:
+    """Bright ellipsoids as a dataset in nnU-Net's raw format: members of a zip. The first `faulty` labels lie.
+
+    Only the first channel shows them; what further ones show is noise.
+    """
     rng, shape = np.random.default_rng(1), (edge, edge, edge)
-    about = {"channel_names": {"0": "CT"}, "labels": labels or {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
+    names = {str(number): name for number, name in enumerate(channels)}
+    about = {"channel_names": names, "labels": labels or {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
     members = {"dataset.json": json.dumps({**about, "numTraining": count}).encode()}
     for number in range(count):
         axes = rng.uniform(edge / 6, edge / 4, 3)
@@ -73,5 +104,8 @@ def nnunet_files(count: int, edge: int = 24, faulty: int = 0, labels: dict[str, 
         label = np.roll(inside, edge // 2, axis=(0, 2)) if number < faulty else inside
         image = (90 + 80 * inside + rng.normal(0, 20, shape)).astype(np.float32)
         members[f"imagesTr/case_{number:03}_0000.nii.gz"] = nifti(image)
+        for further in range(1, len(channels)):
+            noise = np.random.default_rng([number, further]).normal(500, 90, shape).astype(np.float32)
+            members[f"imagesTr/case_{number:03}_{further:04}.nii.gz"] = nifti(noise)
         members[f"labelsTr/case_{number:03}.nii.gz"] = nifti(label.astype(np.uint8))
     return members

@@ -126,6 +126,8 @@ def describe_model(run: Run, learner: Learner, samples: AnySamples) -> bytes:
         **_size(samples),
         "mean": [round(value, 6) for value in learner.statistics.mean.tolist()],
         "std": [round(value, 6) for value in learner.statistics.std.tolist()],
+        "channels": samples.channel_names,
+        "files": samples.files,
         "classes": samples.classes,
         "mask_values": samples.mask_values,
         "job_id": run.request.job_id,

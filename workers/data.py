@@ -15,7 +15,7 @@ from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore
 from workers.exchange import sum_over_ranks
-from workers.images import decode_image, decode_mask
+from workers.images import decode_channels, decode_mask
 from workers.run import Run
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ class Batches(Protocol):
     def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, channels, *spatial) and class indices (B, *spatial), uint8, on the CPU.
 
-        Images are uint8 (RGB, 2D) or float16 (one channel, normalised, 3D).
+        Images are uint8 (2D) or float16 (normalised, 3D).
         """
 
 
@@ -65,7 +65,7 @@ class Samples:
             sample is decoded whenever it is asked for.
     """
 
-    spatial_dims, channels = 2, 3
+    spatial_dims = 2
 
     def __init__(
         self, store: ObjectStore, dataset_id: str, version: int, image_size: int, run: Run | None = None
@@ -73,8 +73,9 @@ class Samples:
         self.store, self.dataset_id, self.image_size = store, dataset_id, image_size
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
+        self.channel_names = tables.channel_names(self.table.schema)
         self._run = run
-        self._cache = open_shared(equal_slots(len(self), 4 * image_size**2)) if run else None
+        self._cache = open_shared(equal_slots(len(self), (self.channels + 1) * image_size**2)) if run else None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -83,6 +84,16 @@ class Samples:
     def classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.mask_values)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that the network sees: three of one RGB file, or one of each grey file."""
+        return len(self.channel_names)
+
+    @property
+    def files(self) -> int:
+        """Number of files that hold the image of a sample."""
+        return 1 + len((self.table["channels"][0].as_py() if len(self) else None) or ())
 
     @property
     def edge(self) -> int:
@@ -98,13 +109,13 @@ class Samples:
         return self.table["width"][ordinal].as_py(), self.table["height"][ordinal].as_py()
 
     def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, S, S) and class indices (B, S, S), both uint8, on the CPU.
+        """Images (B, channels, S, S) and class indices (B, S, S), both uint8, on the CPU.
 
         Raises:
             SampleUnreadable: one of the files is not what it should be.
         """
         size = self.image_size
-        images = torch.empty(len(ordinals), 3, size, size, dtype=torch.uint8)
+        images = torch.empty(len(ordinals), self.channels, size, size, dtype=torch.uint8)
         labels = torch.empty(len(ordinals), size, size, dtype=torch.uint8)
         for ordinal, image, label in zip(ordinals.tolist(), images, labels, strict=True):
             if self._cache is None:
@@ -117,25 +128,35 @@ class Samples:
     def statistics(self) -> Statistics:
         """Mean, spread and class frequencies of the dataset. With a run a collective: its ranks share the work."""
         if self._run is None:
-            return statistics_of(self, len(self), self.classes)
+            return statistics_of(self, len(self), self.classes, channels=self.channels)
         run = self._run
-        return statistics_of(self, len(self), self.classes, run.rank, run.world_size, run.device)
+        return statistics_of(
+            self, len(self), self.classes, run.rank, run.world_size, run.device, channels=self.channels
+        )
 
     def _decode(self, ordinal: int, image: Tensor, label: Tensor) -> None:
-        """Fill in image (3, S, S) and class indices (S, S) from the sample's files."""
-        row = {name: self.table[name][ordinal].as_py() for name in ("name", "image_sha256", "mask_sha256")}
-        image_file, mask_file = (
-            self.store.get(keys.blob(self.dataset_id, row[column])) for column in ("image_sha256", "mask_sha256")
+        """Fill in image (channels, S, S) and class indices (S, S) from the sample's files."""
+        columns = ("name", "image_sha256", "channels", "mask_sha256")
+        row = {name: self.table[name][ordinal].as_py() for name in columns}
+        *image_files, mask_file = (
+            self.store.get(keys.blob(self.dataset_id, sha256))
+            for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
         )
         try:
-            image.numpy()[:] = decode_image(image_file, self.image_size).transpose(2, 0, 1)
+            image.numpy()[:] = decode_channels(image_files, self.image_size)
             label.numpy()[:] = decode_mask(mask_file, self.image_size, self.mask_values)
         except (OSError, ValueError) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
 
 
 def statistics_of(
-    samples: Batches, count: int, classes: int, rank: int = 0, world_size: int = 1, device: torch.device = CPU
+    samples: Batches,
+    count: int,
+    classes: int,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device = CPU,
+    channels: int = 3,
 ) -> Statistics:
     """Mean, spread and class frequencies, from evenly spaced samples: bit by bit the same for any number of ranks.
 
@@ -148,16 +169,17 @@ def statistics_of(
         rank: this process.
         world_size: number of processes.
         device: where the process group communicates.
+        channels: how many the images have.
     """
     chosen = torch.linspace(0, count - 1, min(count, STATISTICS_SAMPLES)).round().long()
-    counts = torch.zeros(4, 256, dtype=torch.long)  # of each intensity, by channel; last, of each class
+    counts = torch.zeros(channels + 1, 256, dtype=torch.long)  # of each intensity, by channel; last, of each class
     for ordinals in chosen[rank::world_size].split(8):
         images, labels = samples.batch(ordinals)
         counts += torch.stack([torch.bincount(v.flatten(), minlength=256) for v in (*images.unbind(1), labels)])
     counts = sum_over_ranks(counts, device)
     pixels, intensity = counts[-1].sum(), torch.arange(256)
-    mean = (counts[:3] * intensity).sum(1).double() / (255 * pixels)
-    square = (counts[:3] * intensity.square()).sum(1).double() / (255**2 * pixels)
+    mean = (counts[:-1] * intensity).sum(1).double() / (255 * pixels)
+    square = (counts[:-1] * intensity.square()).sum(1).double() / (255**2 * pixels)
     std = (square - mean.square()).clamp_min(1e-6).sqrt()
     return Statistics(mean.float(), std.float(), (counts[-1, :classes].double() / pixels).float())
 

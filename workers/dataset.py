@@ -22,6 +22,6 @@ def open_dataset(store: ObjectStore, spec: JobSpec, run: Run | None = None) -> A
         spec: the job.
         run: whose ranks share what they have decoded; None: every sample is decoded whenever it is asked for.
     """
-    if tables.holds_volumes(store.get(keys.version(spec.dataset_id, spec.dataset_version))):
+    if tables.holds_volumes(tables.schema_of(store.get(keys.version(spec.dataset_id, spec.dataset_version)))):
         return Volumes(store, spec.dataset_id, spec.dataset_version, spec.patch_size, spec.seed, run)
     return Samples(store, spec.dataset_id, spec.dataset_version, spec.image_size, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def decode_image(source: bytes | Path, size: int) -> NDArray[np.uint8]:
             plain = Image.fromarray(((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8))
         resized = plain.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(resized, dtype=np.uint8)
+
+
+def decode_channels(sources: Sequence[bytes | Path], size: int) -> NDArray[np.uint8]:
+    """The files of one sample as (channels, size, size): red, green and blue of a single file, else one of each.
+
+    Args:
+        sources: one encoded image, or several grey ones in the order of their channels.
+        size: as for `decode_image`.
+    """
+    decoded = [decode_image(source, size) for source in sources]
+    return decoded[0].transpose(2, 0, 1) if len(decoded) == 1 else np.stack([image[..., 0] for image in decoded])
 
 
 def decode_mask(source: bytes | Path, size: int | None, mask_values: list[int]) -> NDArray[np.uint8]:

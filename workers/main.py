@@ -38,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     request = TrainRequest.model_validate_json(store.get(keys.request(options.job)))
     log.info("starting", spec=request.spec.model_dump(mode="json"))
     try:
-        version = keys.version(request.spec.dataset_id, request.spec.dataset_version)
-        if request.spec.network.arguments or tables.holds_volumes(store.get(version)):
+        schema = tables.schema_of(store.get(keys.version(request.spec.dataset_id, request.spec.dataset_version)))
+        plain = len(tables.channel_names(schema)) == 3 and not tables.holds_volumes(schema)
+        if request.spec.network.arguments or not plain:
             _check_network(request, store)
         from workers.trainer import run_on_ray  # noqa: PLC0415 - imports torch and ray, after the cheap checks
 
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_network(request: TrainRequest, store: ObjectStore) -> None:
-    """Refuse a network that cannot be trained before any worker is taken (on images, defaults are known to be good)."""
+    """Refuse a network that cannot be trained before any worker is taken (on RGB, defaults are known to be good)."""
     from workers.dataset import open_dataset  # noqa: PLC0415 - imports torch
     from workers.network import check_network  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +91,42 @@ def decode_labels(file: nib.Nifti1Image, mask_values: list[int]) -> NDArray[np.u
 
 
 def decode_pair(
-    image_file: bytes, mask_file: bytes, mask_values: list[int]
+    image_files: Sequence[bytes], mask_file: bytes, mask_values: list[int]
 ) -> tuple[NDArray[np.float16], NDArray[np.uint8], tuple[int, ...]]:
-    """An image and its mask: intensities and class indices, both (D, H, W), and the shape of the files.
+    """An image and its mask: intensities (channels, D, H, W), class indices (D, H, W), and the shape of the files.
+
+    Args:
+        image_files: one for each channel, in their order.
+        mask_file: of all of them.
+        mask_values: the voxel value of each class, by class index.
 
     Raises:
-        NOT_NIFTI: one of these, where one cannot be read or the two do not cover the same voxels.
+        NOT_NIFTI: one of these, where one cannot be read or they do not cover the same voxels.
     """
-    image, mask = open_volume(image_file), open_volume(mask_file)
-    if image.shape != mask.shape:
-        raise ValueError(f"the image has {image.shape} voxels, its mask {mask.shape}")
-    if not np.allclose(image.affine, mask.affine, rtol=0, atol=SAME_PLACE):
-        raise ValueError("image and mask lie in different places: their affines differ")
-    return decode_volume(image), decode_labels(mask, mask_values), tuple(image.shape)
+    mask = open_volume(mask_file)
+    image = decode_channels([open_volume(file) for file in image_files], mask)
+    return image, decode_labels(mask, mask_values), tuple(mask.shape)
+
+
+def decode_channels(files: Sequence[nib.Nifti1Image], mask: nib.Nifti1Image | None = None) -> NDArray[np.float16]:
+    """Intensities (channels, D, H, W), each channel as `decode_volume` has it.
+
+    Args:
+        files: one for each channel, in their order.
+        mask: of all of them; without it they are compared with the first.
+
+    Raises:
+        NOT_NIFTI: one of these, where one cannot be read or they do not cover the same voxels.
+    """
+    below = mask or files[0]
+    for number, file in enumerate(files):
+        what = "the image" if len(files) == 1 else f"channel {number} of the image"
+        whose = "its mask" if mask else "its first channel"
+        if file.shape != below.shape:
+            raise ValueError(f"{what} has {file.shape} voxels, {whose} {below.shape}")
+        if not np.allclose(file.affine, below.affine, rtol=0, atol=SAME_PLACE):
+            raise ValueError(f"{what} and {whose} lie in different places: their affines differ")
+    return np.stack([decode_volume(file) for file in files])
 
 
 def encode_labels(values: NDArray[np.integer], source: nib.Nifti1Image) -> bytes:

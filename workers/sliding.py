@@ -17,8 +17,9 @@ def predict_volume(network: nn.Module, image: Tensor, patch_size: int) -> Tensor
     Windows are computed on the network's device and summed on the CPU, which holds C float32 values for each voxel.
 
     Args:
-        network: maps (B, 1, P, P, P) to logits (B, C, P, P, P), in evaluation mode.
-        image: (D, H, W), normalised; any floating type, on the CPU. If smaller than a window, it is padded with 0.
+        network: maps (B, channels, P, P, P) to logits (B, C, P, P, P), in evaluation mode.
+        image: (channels, D, H, W), normalised; any floating type, on the CPU. If smaller than a window, it is padded
+            with 0.
         patch_size: P.
 
     Returns:
@@ -26,7 +27,7 @@ def predict_volume(network: nn.Module, image: Tensor, patch_size: int) -> Tensor
     """
     device = next(network.parameters()).device
     logits: Tensor = sliding_window_inference(
-        image.float()[None, None],
+        image.float()[None],
         roi_size=(patch_size,) * 3,
         sw_batch_size=WINDOWS,
         predictor=network,

@@ -23,7 +23,8 @@ from workers.run import Run
 class Volumes:
     """The samples of one immutable dataset version of volumes: `workers.data.Samples` in 3D.
 
-    Arrays are (D, H, W), oriented and normalised as `workers.nifti` says. Several threads may take batches at once.
+    Images are (channels, D, H, W), labels (D, H, W), oriented and normalised as `workers.nifti` says, each channel of a
+    volume by itself. Several threads may take batches at once.
 
     Evidence about a label comes from the patch of the epoch; its moving average over the epochs, which
     `dale.ConfidenceState` keeps, makes it a statement about the volume. A patch where label and prediction are both
@@ -39,7 +40,7 @@ class Volumes:
             sample is decoded whenever it is asked for.
     """
 
-    spatial_dims, channels = 3, 1
+    spatial_dims = 3
 
     def __init__(
         self,
@@ -53,10 +54,11 @@ class Volumes:
         self.store, self.dataset_id, self.patch_size, self.seed = store, dataset_id, patch_size, seed
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.VOLUMES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
+        self.channel_names = tables.channel_names(self.table.schema)
         self._run = run
         axes = (self.table[name].to_pylist() for name in ("width", "height", "depth"))
-        head = 8 * (3 + (self.classes - 1) * CENTRES)  # bytes; then 2 of the image and 1 of the label a voxel
-        sizes = [head + 3 * w * h * d for w, h, d in zip(*axes, strict=True)]
+        head = 8 * (3 + (self.classes - 1) * CENTRES)  # bytes; then 2 of each channel and 1 of the label a voxel
+        sizes = [head + (2 * self.channels + 1) * w * h * d for w, h, d in zip(*axes, strict=True)]
         self._cache = open_shared([0, *accumulate(sizes)]) if run else None
 
     def __len__(self) -> int:
@@ -68,6 +70,16 @@ class Volumes:
         return len(self.mask_values)
 
     @property
+    def channels(self) -> int:
+        """Number of channels that the network sees, each from a file of its own."""
+        return len(self.channel_names)
+
+    @property
+    def files(self) -> int:
+        """Number of files that hold the image of a sample: one for each channel."""
+        return self.channels
+
+    @property
     def edge(self) -> int:
         """Edge of the cubes that the network sees, in voxels."""
         return self.patch_size
@@ -77,7 +89,7 @@ class Volumes:
         return Patches(self, epoch)
 
     def volume(self, ordinal: int) -> tuple[Tensor, Tensor]:
-        """A whole volume: intensities (D, H, W), float16, and class indices (D, H, W), uint8.
+        """A whole volume: intensities (channels, D, H, W), float16, and class indices (D, H, W), uint8.
 
         Raises:
             SampleUnreadable: one of the files is not what it should be.
@@ -86,13 +98,14 @@ class Volumes:
         return self._planes(ordinal, head, decoded, 0, int(head[0]))
 
     def patch(self, ordinal: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """The patch of an epoch: intensities (P, P, P), float16, and class indices (P, P, P), uint8.
+        """The patch of an epoch: intensities (channels, P, P, P), float16, and class indices (P, P, P), uint8.
 
         Raises:
             SampleUnreadable: one of the files is not what it should be.
         """
         size = self.patch_size
-        image, label = torch.zeros(size, size, size, dtype=torch.float16), torch.zeros(size, size, size).byte()
+        image = torch.zeros(self.channels, size, size, size, dtype=torch.float16)
+        label = torch.zeros(size, size, size, dtype=torch.uint8)
         head, decoded = self._head(ordinal)
         shape, centres = head[:3].tolist(), head[3:].view(-1, CENTRES).numpy()
         begin = place_patch(tuple(shape), size, centres, seed=self.seed, epoch=epoch, ordinal=ordinal).tolist()
@@ -100,7 +113,7 @@ class Volumes:
         here = tuple(slice(w.start - b, w.stop - b) for w, b in zip(within, begin, strict=True))
         depth, plane = within[0], (slice(None), *within[1:])
         planes = self._planes(ordinal, head, decoded, depth.start, depth.stop)
-        image[here], label[here] = planes[0][plane], planes[1][plane]
+        image[:, *here], label[here] = planes[0][:, *plane], planes[1][plane]
         return image, label
 
     def statistics(self) -> Statistics:
@@ -114,7 +127,8 @@ class Volumes:
         for ordinal in range(rank, len(self), world_size):
             counts += torch.bincount(self.volume(ordinal)[1].flatten(), minlength=self.classes)
         counts = sum_over_ranks(counts, device)
-        return Statistics(torch.zeros(1), torch.ones(1), (counts.double() / counts.sum()).float())
+        mean, std = torch.zeros(self.channels), torch.ones(self.channels)
+        return Statistics(mean, std, (counts.double() / counts.sum()).float())
 
     def encode(self, ordinal: int, classes: Tensor) -> bytes:
         """Class indices (D, H, W) as .nii.gz with the shape, orientation and affine of the sample's image."""
@@ -127,7 +141,7 @@ class Volumes:
         if self._cache is not None and self._cache.read(ordinal, head):
             return head, None
         decoded = self._decode(ordinal)
-        head[:3] = torch.tensor(decoded[0].shape)
+        head[:3] = torch.tensor(decoded[1].shape)
         head[3:] = torch.from_numpy(centres_of(decoded[1].numpy(), self.classes)).flatten()
         if self._cache is not None:
             self._cache.write(ordinal, head, *decoded)
@@ -139,25 +153,26 @@ class Volumes:
         """The planes from `begin` to `end` of image and label; no others are read where they are kept."""
         if decoded is None and self._cache is not None:
             depth, height, width = head[:3].tolist()
-            image = torch.empty(end - begin, height, width, dtype=torch.float16)
+            image = torch.empty(self.channels, end - begin, height, width, dtype=torch.float16)
             label = torch.empty(end - begin, height, width, dtype=torch.uint8)
             plane, images = height * width, head.nbytes
-            labels = images + 2 * depth * plane
-            if self._cache.read(ordinal, image, at=images + 2 * begin * plane) and self._cache.read(
-                ordinal, label, at=labels + begin * plane
-            ):
+            labels = images + 2 * self.channels * depth * plane
+            wanted = [(some, images + 2 * (c * depth + begin) * plane) for c, some in enumerate(image)]
+            wanted.append((label, labels + begin * plane))
+            if all(self._cache.read(ordinal, some, at=at) for some, at in wanted):
                 return image, label
         image, label = decoded or self._decode(ordinal)
-        return image[begin:end], label[begin:end]
+        return image[:, begin:end], label[begin:end]
 
     def _decode(self, ordinal: int) -> tuple[Tensor, Tensor]:
-        """Image and class indices from the sample's files."""
+        """Image (channels, D, H, W) and class indices (D, H, W) from the sample's files."""
         row = {name: self.table[name][ordinal].as_py() for name in self.table.column_names}
-        image_file, mask_file = (
-            self.store.get(keys.blob(self.dataset_id, row[name])) for name in ("image_sha256", "mask_sha256")
+        *image_files, mask_file = (
+            self.store.get(keys.blob(self.dataset_id, sha256))
+            for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
         )
         try:
-            image, label, shape = decode_pair(image_file, mask_file, self.mask_values)
+            image, label, shape = decode_pair(image_files, mask_file, self.mask_values)
             promised = row["width"], row["height"], row["depth"]
             if shape != promised:
                 raise ValueError(f"the files have {shape} voxels, the dataset says {promised}")
@@ -179,10 +194,10 @@ class Patches:
     epoch: int
 
     def batch(self, ordinals: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches (B, 1, P, P, P), float16, and class indices (B, P, P, P), uint8, on the CPU.
+        """Patches (B, channels, P, P, P), float16, and class indices (B, P, P, P), uint8, on the CPU.
 
         Raises:
             SampleUnreadable: one of the files is not what it should be.
         """
         images, labels = zip(*(self.volumes.patch(ordinal, self.epoch) for ordinal in ordinals.tolist()), strict=True)
-        return torch.stack(images)[:, None], torch.stack(labels)
+        return torch.stack(images), torch.stack(labels)

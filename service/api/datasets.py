@@ -24,8 +24,9 @@ from service.api.problems import field_errors, problems
 from service.datasets.importing import Import
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import LayoutKind
+from service.datasets.rows import channel_names
 from service.db import audit, datasets, projects, tables
-from service.errors import FieldError, Invalid
+from service.errors import FieldError, Invalid, NotFound
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
@@ -42,6 +43,7 @@ class VersionResource(BaseModel):
     sample_count: int
     layout: LayoutKind = Field(description="how the upload was laid out")
     spatial_dims: int = Field(description="2: images; 3: volumes, which are trained by patches")
+    channels: list[str] = Field(description="names of those that a network sees, in order; three of an RGB image")
     mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
     warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
     created_at: datetime
@@ -82,7 +84,8 @@ class DatasetSample(BaseModel):
     depth: int | None = Field(description="of a volume: voxels along the third axis of its file")
     spacing: list[float] | None = Field(description="of a volume: mm between voxels, along each axis of its file")
     foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
-    image_sha256: str
+    image_sha256: str = Field(description="of several channels that are a file each: the first")
+    channels: list[str] = Field(description="sha256 of the files of the further channels, in order")
     mask_sha256: str
     image: str
     mask: str
@@ -222,6 +225,7 @@ def post_dataset(
             session.rollback()
             work.undo()
             raise
+        work.finish()
     log.info("dataset stored", location=answer.headers["location"])
     return answer
 
@@ -300,11 +304,20 @@ IMAGE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/image", response_class=Response, responses=IMAGE)
 def read_image(
-    dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep, context: ContextDep, request: Request
+    dataset: DatasetDep,
+    number: VersionNumber,
+    sample: str,
+    session: SessionDep,
+    context: ContextDep,
+    request: Request,
+    channel: Annotated[int, Query(ge=0, le=9999, description="which file, where each channel has its own")] = 0,
 ) -> Response:
     """The image as it was uploaded."""
     row = datasets.sample(session, dataset.id, number, sample)
-    return blob_response(request, context.store, dataset.id, row.image_sha256)
+    files = [row.image_sha256, *(row.channels or ())]
+    if channel >= len(files):
+        raise NotFound(f"The image of sample {sample!r} is {len(files)} files: there is no file of channel {channel}.")
+    return blob_response(request, context.store, dataset.id, files[channel])
 
 
 @router.get("/{dataset_id}/versions/{number}/samples/{sample}/mask", response_class=Response, responses=IMAGE)
@@ -336,6 +349,7 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         sample_count=version.sample_count,
         layout=LayoutKind(version.layout),
         spatial_dims=version.spatial_dims,
+        channels=channel_names(version),
         mask_values=version.mask_values,
         warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         created_at=version.created_at,
@@ -355,6 +369,7 @@ def sample_resource(row: tables.Sample) -> DatasetSample:
         spacing=row.spacing,
         foreground=row.foreground,
         image_sha256=row.image_sha256,
+        channels=row.channels or [],
         mask_sha256=row.mask_sha256,
         image=f"{base}/image",
         mask=f"{base}/mask",

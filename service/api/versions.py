@@ -50,7 +50,7 @@ class DifferencePage(BaseModel):
 
 
 class Changes(BaseModel):
-    """What the new version has other than its base, beside the masks in the zip."""
+    """What the new version has other than its base, beside the files in the zip."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -119,11 +119,13 @@ BODY = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "changes": {**Changes.model_json_schema(), "description": "JSON; left out: only the masks"},
+                        "changes": {**Changes.model_json_schema(), "description": "JSON; left out: only the files"},
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "zip of corrected masks, masks/<sample>.png or .nii.gz",
+                            "description": "zip of corrected masks, masks/<sample>.png or .nii.gz, and of new samples, "
+                            "images/<sample>.… with masks/<sample>.… (as in an upload; of several channels "
+                            "images/<sample>_0000.… and so on)",
                         },
                     },
                 },
@@ -149,7 +151,10 @@ def post_version(
     idempotency: IdempotencyDep,
     corrected: Annotated[Corrected, Depends(read_changes)],
 ) -> JSONResponse:
-    """Make the next version: a base without some samples, with other masks. A refusal lists every bad file."""
+    """Make the next version: a base without some samples, with other masks, with new samples.
+
+    A refusal lists every bad file.
+    """
     # A session of our own: files are checked before its first statement, so that no lock is held meanwhile.
     with context.sessions() as session:
 

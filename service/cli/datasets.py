@@ -24,6 +24,9 @@ def upload(
     layout: Annotated[
         Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
     ] = "auto",
+    remap: Annotated[
+        str | None, typer.Option(metavar="A=B,…", help="Mask values to replace first, e.g. 255=1,3=0 (0: background).")
+    ] = None,
     resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
     project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
     url: Url = None,
@@ -45,7 +48,7 @@ def upload(
                     task, completed=done, total=size, description="uploading" if done < size else "being checked"
                 )
 
-            options = ImportOptions(mask_threshold=mask_threshold, layout=layout)
+            options = ImportOptions(mask_threshold=mask_threshold, layout=layout, remap=remap)
             title = name or source.resolve().name.removesuffix(".zip")
 
             def begun(upload_id: str) -> None:

@@ -45,6 +45,8 @@ def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -
 def masks_as_archive(source: Path | None) -> Iterator[Path | None]:
     """The zip of corrected masks to send: `source` itself, or the files of a folder as `masks/…`; None without any.
 
+    A folder of `images/` and `masks/` holds new samples, and perhaps corrected masks among them; it is packed as it is.
+
     Raises:
         ValueError: there are no masks at `source`.
     """
@@ -54,6 +56,13 @@ def masks_as_archive(source: Path | None) -> Iterator[Path | None]:
     files = (
         {path: f"masks/{path.name}" for path in sorted(source.iterdir()) if path.is_file()} if source.is_dir() else {}
     )
+    files |= {
+        path: f"{part}/{path.name}"
+        for part in PARTS
+        if (source / part).is_dir()
+        for path in sorted((source / part).iterdir())
+        if path.is_file()
+    }
     if not files:
         raise ValueError(f"{source} holds no masks. Give a folder of masks named as their samples, or a zip of masks/.")
     with _packed(source, files) as archive:

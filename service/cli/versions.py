@@ -15,7 +15,10 @@ Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset
 def correct(
     dataset: Dataset,
     masks: Annotated[
-        Path | None, typer.Option(metavar="FOLDER_OR_ZIP", help="Corrected masks, named as their samples.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER_OR_ZIP", help="Corrected masks, named as their samples; or images/ and masks/: new samples."
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave this sample out; may be said again.")
@@ -25,7 +28,7 @@ def correct(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Make the next version of a dataset, with corrected masks and without some samples."""
+    """Make the next version of a dataset, with corrected masks, with new samples, and without some."""
     from service.cli import terminal
     from service.cli.packing import masks_as_archive
 

@@ -92,7 +92,8 @@ class Datasets(Connection):
     ) -> VersionResource:
         """Make the next version of a dataset: a base (None: the newest) without some samples, with other masks.
 
-        `masks` is a zip of `masks/<sample>.png` (of volumes `.nii.gz`).
+        `masks` is a zip of `masks/<sample>.png` (of volumes `.nii.gz`); new samples come in the same zip, as
+        `images/<sample>.png` and `masks/<sample>.png`.
         """
         changes = Changes(base=base, exclude=list(exclude)).model_dump_json()
         with ExitStack() as opened, reaching(self.url):

@@ -152,6 +152,12 @@ class Archive:
             )
 
 
+def sha256(path: Path) -> str:
+    """Hash a file in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class _Guard:
     """A file that refuses the one huge read with which `zipfile` would load an endless directory."""
 

@@ -75,6 +75,7 @@ def _import(context: Context, upload: Upload, sha256: str, caller: Caller, progr
         except BaseException:
             work.undo()
             raise
+        work.finish()
     log.info("dataset stored", upload_id=upload.id, dataset_id=work.dataset_id, samples=count)
 
 

@@ -17,12 +17,14 @@ class Findings:
         warnings: what is accepted and still deserves a look.
         values: the values in each mask that could be read, by file; whatever is wrong with its image.
         lossy: masks from a format that blurs values.
+        remapped: the values that were replaced by others, in any mask.
     """
 
     faults: list[FieldError]
     warnings: list[FieldError]
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
     lossy: set[str] = field(default_factory=set)
+    remapped: set[int] = field(default_factory=set)
 
     def refuse(self, file: str, reason: str, hint: str) -> None:
         """Note why a file cannot be used."""
@@ -31,6 +33,14 @@ class Findings:
     def warn(self, file: str, reason: str, hint: str = "") -> None:
         """Note what deserves a look."""
         self.warnings.append(FieldError(file=file, reason=reason, hint=hint))
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file that is stored as it came."""
+
+    sha256: str
+    media_type: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class CheckedSample:
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
+    channels: tuple[CheckedFile, ...] = ()  # those of `pair.channels`
 
 
 @dataclass(frozen=True)
@@ -59,3 +70,4 @@ class CheckedDataset:
     samples: list[CheckedSample]
     mask_values: list[int]  # position = class index, entry = pixel value
     warnings: list[FieldError]
+    channels: list[str]  # names of those that a network will see

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from service.datasets.archive import Archive, MemberFault
-from service.datasets.checked import CheckedDataset, CheckedSample, Findings
+from service.datasets import remap
+from service.datasets.archive import Archive, Extracted, MemberFault, sha256
+from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample, Findings
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media, Pair
-from service.datasets.pixels import inspect_image, inspect_mask
+from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
+from service.datasets.rows import sample_row
 from service.datasets.volumes import VolumeCheck
+from service.datasets.warned import repetitions
 from service.errors import FieldError, Invalid
+from workers.contract.tables import default_channels
 
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
+OFFERED = 12  # values at most that a hint offers to replace; more are not classes
 GREY = "pass mask_threshold (for example 128) to turn grey values into 0 and 255"
 
 
@@ -48,23 +52,28 @@ def check(
         reason = "is for masks of images without declared classes"
         faults.append(FieldError(field="mask_threshold", reason=reason, hint="leave it out"))
         threshold = None
-    volumes = VolumeCheck(archive, limits, scratch)
+    mapping = options.mapping
+    volumes = VolumeCheck(archive, limits, scratch, mapping)
     samples: list[CheckedSample] = []
     for done, pair in enumerate(layout.pairs):
         progress(done, len(layout.pairs))
         if layout.media is Media.VOLUME:
             sample = volumes.check(pair, found)
         else:
-            sample = _check_pair(archive, pair, limits, threshold, scratch, found)
+            sample = check_pair(archive, pair, limits, threshold, mapping, scratch, found)
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
     if layout.classes:
-        values, value_faults = declared_values(found.values, layout.classes, found.warnings)
+        values, value_faults = declared_values(found.values, layout.classes, found.warnings, mapping)
     else:
         remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
-        values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy)
+        values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy, mapping)
     faults += value_faults
+    found.warnings += [
+        FieldError(field="remap", reason=f"replaces the value {value}, which no mask has")
+        for value in sorted(mapping.keys() - found.remapped)
+    ]
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
     if faults:
@@ -72,39 +81,69 @@ def check(
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + _repeated(samples))
+    channels = list(layout.channels or default_channels(layout.media.spatial_dims))
+    paths = {sample.pair.name: sample.pair.image.path for sample in samples}
+    warnings = found.warnings + repetitions([sample_row(0, sample) for sample in samples], paths)
+    return CheckedDataset(layout.kind, layout.media, samples, values, warnings, channels)
 
 
-def _check_pair(
-    archive: Archive, pair: Pair, limits: ImportLimits, threshold: int | None, scratch: Path, found: Findings
+def check_pair(
+    archive: Archive,
+    pair: Pair,
+    limits: ImportLimits,
+    threshold: int | None,
+    mapping: Mapping[int, int],
+    scratch: Path,
+    found: Findings,
 ) -> CheckedSample | None:
-    """Check both files, so that a fault in one does not hide a fault in the other."""
-    image = mask = None
-    try:
-        image_file = archive.extract(pair.image, scratch / "image")
-        image = inspect_image(scratch / "image", limits.max_pixels)
-    except MemberFault as fault:
-        found.refuse(pair.image.path, fault.reason, fault.hint)
+    """Check the files of a sample of images, so that a fault in one does not hide a fault in the other.
+
+    Args:
+        archive: the upload.
+        pair: the files.
+        limits: what is accepted.
+        threshold: mask pixels from this value on are foreground; None: as they are.
+        mapping: what values of masks become.
+        scratch: a folder for what is unpacked.
+        found: takes faults, warnings and values.
+    """
+    mask = None
+    images: list[tuple[Extracted, ImageFacts]] = []
+    for member in (pair.image, *pair.channels):
+        try:
+            file = archive.extract(member, scratch / "image")
+            images.append((file, inspect_image(scratch / "image", limits.max_pixels, grey=bool(pair.channels))))
+        except MemberFault as fault:
+            found.refuse(member.path, fault.reason, fault.hint)
     try:
         mask_file = archive.extract(pair.mask, scratch / "mask")
-        mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
+        mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored", mapping)
+        found.remapped |= mask.remapped
         found.values[pair.mask.path] = mask.values
         if mask.lossy:
             found.lossy.add(pair.mask.path)
     except MemberFault as fault:
         found.refuse(pair.mask.path, fault.reason, fault.hint)
-    if image is None or mask is None:
+    if mask is None or len(images) < 1 + len(pair.channels):
         return None
+    image_file, image = images[0]
+    for member, (_, facts) in zip(pair.channels, images[1:], strict=True):
+        if (facts.width, facts.height) != (image.width, image.height):
+            reason = f"is {facts.width} x {facts.height}, channel 0 {image.width} x {image.height} pixels"
+            found.refuse(member.path, reason, "all channels of a case must have one size")
+            return None
     if (image.width, image.height) != (mask.width, mask.height):
         reason = f"is {mask.width} x {mask.height}, its image {image.width} x {image.height} pixels"
         found.refuse(pair.mask.path, reason, "a mask must have the size of its image")
         return None
     if mask.foreground == 0:
         found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
-    if image.constant:
-        found.warn(pair.image.path, "has the same colour everywhere")
+    for member, (_, facts) in zip((pair.image, *pair.channels), images, strict=True):
+        if facts.constant:
+            found.warn(member.path, "has the same colour everywhere")
     return CheckedSample(
         pair=pair,
+        channels=tuple(CheckedFile(file.sha256, facts.media_type) for file, facts in images[1:]),
         image_sha256=image_file.sha256,
         mask_sha256=sha256(scratch / "stored") if mask.encoded else mask_file.sha256,
         media_type=image.media_type,
@@ -117,7 +156,11 @@ def _check_pair(
 
 
 def class_values(
-    masks: dict[str, tuple[int, ...]], lossy: set[str], max_classes: int, remedy: str = GREY
+    masks: dict[str, tuple[int, ...]],
+    lossy: set[str],
+    max_classes: int,
+    remedy: str = GREY,
+    mapping: Mapping[int, int] | None = None,
 ) -> tuple[list[int], list[FieldError]]:
     """Which pixel value stands for which class, over the whole dataset.
 
@@ -129,6 +172,7 @@ def class_values(
         lossy: masks from a format that blurs values.
         max_classes: the largest K.
         remedy: what to do about a mask of many values.
+        mapping: what values were replaced by already.
     """
     if not masks:
         return [], []
@@ -144,12 +188,16 @@ def class_values(
     for path, values in sorted(masks.items()):
         if set(values) <= usual or (usual == {0} and path not in lossy and _sound({0, *values}, max_classes)):
             continue
-        hint = (
-            remedy
-            if len(values) > 2
-            else (f"most masks use {_listed(usual)}" if len(usual) > 1 else "use 0 and one other value, or 0, 1, 2, …")
-        )
+        hint = "use 0 and one other value, or 0, 1, 2, …" if len(values) <= 2 else remedy
+        foreign = set(values) - usual
+        if len(usual) > 1 and len(foreign) <= OFFERED and path not in lossy:
+            # Where the lesion's value is not in the mask, the foreign one probably stands for it.
+            meant = max(usual) if len(usual) == 2 and len(foreign) == 1 and max(usual) not in values else None
+            hint = f"most masks use {_listed(usual)}; {_offer(foreign, mapping or {}, meant)}"
         faults.append(FieldError(file=path, reason=f"has mask values {_listed(values)}", hint=hint))
+    numbers = {value: number for number, value in enumerate(sorted(seen)) if value != number}
+    if not lossy and len(seen) <= min(max_classes, OFFERED):
+        remedy += f"; to number the classes from 0 on: {remap.composed(mapping or {}, numbers)}"
     overall = FieldError(
         field="file",
         reason=f"the masks together have the values {_listed(seen)}",
@@ -159,7 +207,10 @@ def class_values(
 
 
 def declared_values(
-    masks: dict[str, tuple[int, ...]], classes: Mapping[int, str], warnings: list[FieldError]
+    masks: dict[str, tuple[int, ...]],
+    classes: Mapping[int, str],
+    warnings: list[FieldError],
+    mapping: Mapping[int, int] | None = None,
 ) -> tuple[list[int], list[FieldError]]:
     """The declared values in order, and each mask that has others; a class that no mask has is a warning.
 
@@ -167,14 +218,17 @@ def declared_values(
         masks: the values found in each mask, by file.
         classes: names by value.
         warnings: where warnings go.
+        mapping: what values were replaced by already.
     """
     declared = f"dataset.json declares {_listed(classes)}"
-    faults = [
-        FieldError(file=path, reason=f"has the values {_listed(set(values) - classes.keys())}", hint=declared)
-        for path, values in sorted(masks.items())
-        if not set(values) <= classes.keys()
-    ]
     seen = set().union(*masks.values())
+    strange, unused = seen - classes.keys(), sorted(classes.keys() - seen - {0})
+    meant = unused[0] if len(strange) == len(unused) == 1 else None  # such as 255 for the only class, 1
+    faults = []
+    for path, values in sorted(masks.items()):
+        if foreign := set(values) - classes.keys():
+            hint = f"{declared}; {_offer(foreign, mapping or {}, meant)}" if len(foreign) <= OFFERED else declared
+            faults.append(FieldError(file=path, reason=f"has the values {_listed(foreign)}", hint=hint))
     if masks and seen == {0}:
         faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
     warnings += [
@@ -185,10 +239,12 @@ def declared_values(
     return sorted(classes), faults
 
 
-def sha256(path: Path) -> str:
-    """Hash a file in chunks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _offer(foreign: Iterable[int], mapping: Mapping[int, int], meant: int | None = None) -> str:
+    """The option of the upload that makes these values background, or what they were meant as, ready to be given."""
+    if meant is not None:
+        as_meant, as_background = (remap.composed(mapping, dict.fromkeys(foreign, value)) for value in (meant, 0))
+        return f"to make {_listed(foreign)} class {meant}: {as_meant}; to make it background: {as_background}"
+    return f"to make {_listed(foreign)} background: {remap.composed(mapping, dict.fromkeys(foreign, 0))}"
 
 
 def _sound(values: set[int], max_classes: int) -> bool:
@@ -200,18 +256,3 @@ def _sound(values: set[int], max_classes: int) -> bool:
 def _listed(values: Iterable[int]) -> str:
     ordered = sorted(values)
     return ", ".join(map(str, ordered[:12])) + (f", … ({len(ordered)} values)" if len(ordered) > 12 else "")
-
-
-def _repeated(samples: list[CheckedSample]) -> list[FieldError]:
-    """Identical images: they weigh double, and with different masks at least one of them is wrong."""
-    groups: defaultdict[str, list[CheckedSample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.image_sha256].append(sample)
-    warnings = []
-    for first, *others in groups.values():
-        for other in others:
-            same = other.mask_sha256 == first.mask_sha256
-            reason = f"is the same image as {first.pair.image.path}, with {'the same' if same else 'another'} mask"
-            hint = "keep one of them" if same else "one of the two masks must be wrong: look at both"
-            warnings.append(FieldError(file=other.pair.image.path, reason=reason, hint=hint))
-    return warnings

@@ -12,13 +12,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.datasets.archive import Archive
-from service.datasets.checked import Findings
-from service.datasets.checking import sha256
+from service.datasets.checked import CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
+from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
-from service.datasets.pixels import inspect_mask
-from service.datasets.rows import Row, sample_table
+from service.datasets.rows import Row, channel_names, sample_row, sample_table
+from service.datasets.sent import Expected, read_sent
+from service.datasets.storing import Source
+from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
@@ -36,7 +38,14 @@ class Base:
     layout: str
     media: Media
     mask_values: list[int]
+    channels: list[str]
+    warnings: list[FieldError]
     rows: list[Row]  # in the order of their names
+
+    @property
+    def files(self) -> int:
+        """How many files hold the image of a sample."""
+        return 1 + len((self.rows[0]["channels"] if self.rows else None) or ())
 
 
 def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
@@ -50,6 +59,8 @@ def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
         layout=version.layout,
         media=Media.VOLUME if version.spatial_dims == Media.VOLUME.spatial_dims else Media.IMAGE,
         mask_values=version.mask_values,
+        channels=channel_names(version),
+        warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         rows=datasets.rows(session, dataset_id, version.number),
     )
 
@@ -68,16 +79,22 @@ class Correction:
         self._exclude, self._file = frozenset(exclude), file
         self._found = Findings([], [])
         self._masks: dict[str, CheckedMask] = {}
+        self._added: list[CheckedSample] = []
         self._archive: Archive | None = None
         self._rows: list[Row] = []
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many samples stay, are left out, and have another mask; once it is checked."""
-        return {"samples": len(self._rows), "excluded": len(self._exclude), "relabelled": len(self._masks)}
+        """How many samples there are, are left out, have another mask, and are new; once it is checked."""
+        return {
+            "samples": len(self._rows),
+            "excluded": len(self._exclude),
+            "relabelled": len(self._masks),
+            "added": len(self._added),
+        }
 
     def check(self) -> None:
-        """Check every mask and name; raises `Invalid` with all faults."""
+        """Check every file and name; raises `Invalid` with all faults."""
         samples = {row["name"]: row for row in self._base.rows}
         faults = self._found.faults
         faults += [
@@ -87,8 +104,11 @@ class Correction:
         if self._file is not None:
             self._archive = Archive(self._file, self._limits)
             with tempfile.TemporaryDirectory(prefix="dale-check-") as scratch:
-                work = MaskCheck(self._archive, self._limits, self._base.media, Path(scratch), self._fetch)
-                self._masks = work.check(samples, self._base.mask_values, self._found)
+                base, found = self._base, self._found
+                sent = read_sent(self._archive, Expected(base.media, base.channels, base.files, samples), found)
+                work = MaskCheck(self._archive, self._limits, base.media, Path(scratch), self._fetch)
+                self._masks = work.check(sent.masks, samples, base.mask_values, found)
+                self._added = work.check_new(sent.pairs, base.mask_values, found)
         for name in sorted(self._masks.keys() & self._exclude):
             self._found.refuse(self._masks[name].member.path, "is of a sample to exclude", "do one or the other")
         self._drop_unchanged(samples)
@@ -99,11 +119,16 @@ class Correction:
             raise Invalid(f"{len(faults)} of the changes cannot be made; nothing was stored.", faults)
 
     def store(self) -> None:
-        """Write the blob of each new mask."""
+        """Write the blob of each new mask, and those of new samples."""
+        if self._archive is None:
+            return
+        source = Source(self._archive, self._limits, self._base.media, ImportOptions())
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
             for mask in self._masks.values():
-                path = self._extracted(mask, Path(scratch))
+                path = source.unpacked(mask.member, mask.sha256, Path(scratch), encoded=mask.encoded)
                 self._store.put_file(keys.blob(self._base.dataset_id, mask.sha256), path, mask.media_type)
+            for digest, path, media_type in source.blobs(self._added, Path(scratch)):
+                self._store.put_file(keys.blob(self._base.dataset_id, digest), path, media_type)
 
     def record(self, session: Session) -> DatasetVersion:
         """Write the rows, then the list that workers read; the commit is the caller's.
@@ -114,14 +139,15 @@ class Correction:
             Conflict: somebody made this version meanwhile, or deleted the dataset.
         """
         base = self._base
-        content = tables.to_parquet(sample_table(self._rows, base.mask_values, base.media))
+        content = tables.to_parquet(sample_table(self._rows, base.mask_values, base.media, base.channels))
         version = DatasetVersion(
             dataset_id=base.dataset_id,
             number=base.next_number,
             mask_values=base.mask_values,
-            warnings=[warning.model_dump(exclude_none=True) for warning in self._found.warnings],
+            warnings=[warning.model_dump(exclude_none=True) for warning in self._warnings()],
             layout=base.layout,
             spatial_dims=base.media.spatial_dims,
+            channels=base.channels,
         )
         try:
             datasets.add_version(session, version, self._rows)
@@ -131,11 +157,17 @@ class Correction:
         self._store.put(keys.version(base.dataset_id, base.next_number), content, "application/vnd.apache.parquet")
         return version
 
+    def _warnings(self) -> list[FieldError]:
+        """Those of the base about samples that stay as they are, then those that this correction gives rise to."""
+        samples = {row["name"] for row in self._base.rows}
+        kept = carried(self._base.warnings, samples, self._exclude | self._masks.keys())
+        return [*kept, *self._found.warnings, *repetitions(self._rows)]
+
     def _drop_unchanged(self, samples: dict[str, Row]) -> None:
         """Leave aside the masks that are what is there already."""
         for name, mask in list(self._masks.items()):
             if mask.sha256 == samples[name]["mask_sha256"]:
-                self._found.warn(mask.member.path, f"is the mask that version {self._base.number} has already")
+                self._found.warn(mask.member.path, f"{HAS_ALREADY}{self._base.number}")
                 del self._masks[name]
 
     def _corrected(self) -> list[Row]:
@@ -145,13 +177,16 @@ class Correction:
             if row["name"] not in self._exclude:
                 mask = self._masks.get(row["name"])
                 changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
-                rows.append({**row, **changed, "ordinal": len(rows)})
-        return rows
+                rows.append({**row, **changed})
+        rows += [sample_row(0, sample) for sample in self._added]
+        rows.sort(key=lambda row: str(row["name"]))
+        return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
-        if not self._exclude and not self._masks:
-            return [FieldError(field="changes", reason="change nothing", hint="exclude samples, or send other masks")]
+        if not self._exclude and not self._masks and not self._added:
+            hint = "exclude samples, send other masks, or add samples"
+            return [FieldError(field="changes", reason="change nothing", hint=hint)]
         if not self._rows:
             return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
         if not any(row["foreground"] for row in self._rows):
@@ -161,14 +196,3 @@ class Correction:
     def _fetch(self, digest: str, target: Path) -> None:
         with target.open("wb") as sink:
             sink.writelines(self._store.read(keys.blob(self._base.dataset_id, digest)))
-
-    def _extracted(self, mask: CheckedMask, scratch: Path) -> Path:
-        assert self._archive is not None  # noqa: S101 - it is where the mask was found
-        path = scratch / "member"
-        self._archive.extract(mask.member, path)
-        if mask.encoded:
-            inspect_mask(path, self._limits.max_pixels, None, scratch / "stored")
-            path = scratch / "stored"
-        if sha256(path) != mask.sha256:
-            raise RuntimeError(f"{mask.member.path} changed between check and storing")
-        return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -12,25 +12,27 @@ from sqlalchemy.orm import Session
 
 from service import logging
 from service.datasets.archive import Archive
-from service.datasets.checked import CheckedDataset, CheckedSample
-from service.datasets.checking import Progress, check, sha256
+from service.datasets.checked import CheckedDataset
+from service.datasets.checking import Progress, check
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pixels import inspect_mask
 from service.datasets.rows import sample_rows, sample_table
+from service.datasets.storing import Source
 from service.db import datasets
-from service.db.tables import Dataset
+from service.db.tables import Dataset, now
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore, StoreUnavailable
 
 log = logging.get(__name__)
+MARKED_ANEW = timedelta(minutes=5)
 
 
 class Import:
     """One upload on its way into store and database.
 
-    `check` writes nothing. `store` writes the objects, `record` the rows. Whoever drives it calls `undo` when any
-    step fails after `store` began, the commit included; the dataset's id is new, so nothing else can be under it.
+    `check` writes nothing. `store` writes the objects, `record` the rows. Whoever drives it calls `finish` behind the
+    commit, or `undo` when any step fails after `store` began, the commit included; the dataset's id is new, so nothing
+    else can be under it. Where a process dies in between, a mark tells `collecting` what it left.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Import:
         self._store, self._limits, self._options = store, limits, options
         self._file = file
         self._written: list[str] = []
+        self._marked: datetime | None = None
         self._archive: Archive | None = None
         self._checked: CheckedDataset | None = None
 
@@ -58,11 +61,13 @@ class Import:
     def store(self) -> None:
         """Write each blob once, then the list of samples, which is the sign that all blobs are there."""
         checked = self._passed()
+        assert self._archive is not None  # noqa: S101 - it has passed
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
-            for digest, path, media_type in self._blobs(checked, Path(scratch)):
+            source = Source(self._archive, self._limits, checked.media, self._options)
+            for digest, path, media_type in source.blobs(checked.samples, Path(scratch)):
                 self._put(keys.blob(self.dataset_id, digest), path, media_type)
             table = Path(scratch) / "samples.parquet"
-            table.write_bytes(tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media)))
+            table.write_bytes(_list_of(checked))
             self._put(keys.version(self.dataset_id, 1), table, "application/vnd.apache.parquet")
 
     def record(self, session: Session, name: str, project_id: str) -> Dataset:
@@ -75,11 +80,15 @@ class Import:
             warnings=[warning.model_dump(exclude_none=True) for warning in checked.warnings],
             layout=checked.layout,
             spatial_dims=checked.media.spatial_dims,
+            channels=checked.channels,
             samples=sample_rows(checked),
         )
 
     def undo(self) -> None:
-        """Remove what this upload wrote; keeps going where the store fails, and logs what is left."""
+        """Remove what this upload wrote; keeps going where the store fails, and logs what is left.
+
+        What is left keeps its mark, so that it is collected.
+        """
         left = []
         for key in reversed(self._written):
             try:
@@ -88,34 +97,33 @@ class Import:
                 left.append(key)
                 log.error("could not remove object of a failed upload", key=key, error=str(error))
         self._written = left
+        if not left:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take the mark away: nothing is under way any more. One that the store keeps is collected later."""
+        if self._marked is None:
+            return
+        self._marked = None
+        try:
+            self._store.delete(keys.importing(self.dataset_id))
+        except StoreUnavailable as error:
+            log.warning("mark of a finished import is left", dataset_id=self.dataset_id, error=str(error))
 
     def _put(self, key: str, path: Path, media_type: str) -> None:
+        at = now()
+        if self._marked is None or at - self._marked > MARKED_ANEW:
+            self._store.put(keys.importing(self.dataset_id), at.isoformat().encode(), "text/plain")
+            self._marked = at
         self._written.append(key)  # before the write: one that fails may still have arrived
         self._store.put_file(key, path, media_type)
-
-    def _blobs(self, checked: CheckedDataset, scratch: Path) -> Iterator[tuple[str, Path, str]]:
-        """Every distinct blob as a file, one at a time."""
-        seen: set[str] = set()
-        for sample in checked.samples:
-            if sample.image_sha256 not in seen:
-                seen.add(sample.image_sha256)
-                yield sample.image_sha256, self._extracted(sample, scratch, mask=False), sample.media_type
-            if sample.mask_sha256 not in seen:
-                seen.add(sample.mask_sha256)
-                yield sample.mask_sha256, self._extracted(sample, scratch, mask=True), sample.mask_media_type
-
-    def _extracted(self, sample: CheckedSample, scratch: Path, *, mask: bool) -> Path:
-        assert self._archive is not None  # noqa: S101 - `_passed` was called
-        path = scratch / "member"
-        self._archive.extract(sample.pair.mask if mask else sample.pair.image, path)
-        if mask and sample.mask_encoded:
-            inspect_mask(path, self._limits.max_pixels, self._options.mask_threshold, scratch / "stored")
-            path = scratch / "stored"
-        if sha256(path) != (sample.mask_sha256 if mask else sample.image_sha256):
-            raise RuntimeError(f"{sample.pair.name} changed between check and storing")
-        return path
 
     def _passed(self) -> CheckedDataset:
         if self._checked is None:
             raise RuntimeError("the upload has not been checked")
         return self._checked
+
+
+def _list_of(checked: CheckedDataset) -> bytes:
+    rows = sample_rows(checked)
+    return tables.to_parquet(sample_table(rows, checked.mask_values, checked.media, checked.channels))

@@ -1,22 +1,21 @@
-"""Checks masks that come without images, against the stored images that they are of."""
+"""Checks what a correction sends: masks of stored images, against these, and new samples, as an upload does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from service.datasets.archive import Archive, Member, MemberFault
-from service.datasets.checked import Findings
-from service.datasets.checking import sha256
+from service.datasets.archive import Archive, Member, MemberFault, sha256
+from service.datasets.checked import CheckedSample, Findings
+from service.datasets.checking import check_pair
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES
-from service.datasets.pairs import ENDINGS, NAMED, Half, Media, split_ending
+from service.datasets.pairs import Media, Pair
 from service.datasets.pixels import inspect_mask
 from service.datasets.volumes import VolumeCheck
 
-FOLDER = "masks"
 Fetch = Callable[[str, Path], None]  # writes the stored image of this sha256 to that file
 
 
@@ -32,10 +31,10 @@ class CheckedMask:
 
 
 class MaskCheck:
-    """Checks the masks of one archive; one at a time is unpacked, so that memory does not grow with their number.
+    """Checks the masks and new samples of one archive; one is unpacked at a time, so that memory stays flat.
 
     Args:
-        archive: holds `masks/<sample>.<ending>` and nothing else.
+        archive: holds them.
         limits: what is accepted.
         media: what the files of the dataset are.
         scratch: a folder for what is unpacked.
@@ -47,50 +46,47 @@ class MaskCheck:
         self._volumes = VolumeCheck(archive, limits, scratch)
 
     def check(
-        self, samples: Mapping[str, Mapping[str, Any]], mask_values: list[int], found: Findings
+        self,
+        masks: Mapping[str, Member],
+        samples: Mapping[str, Mapping[str, Any]],
+        mask_values: list[int],
+        found: Findings,
     ) -> dict[str, CheckedMask]:
         """The masks by the names of their samples; whatever is wrong goes to `found`, file by file.
 
         Args:
+            masks: the files, by the names of their samples.
             samples: the rows that may be corrected, by name.
             mask_values: the only values that a mask may have.
             found: takes faults and warnings.
         """
-        half = self._named()
-        found.faults += half.faults
         checked = {}
-        for name, member in sorted(half.files.items()):
-            if name not in samples:
-                hint = "name it as its sample; new samples come as a new dataset"
-                found.refuse(member.path, f"is of no sample: the version has none named {name!r}", hint)
-                continue
+        for name, member in sorted(masks.items()):
             is_volume = self._media is Media.VOLUME
             mask = (self._volume if is_volume else self._image)(member, samples[name], found)
-            foreign = sorted(set(found.values.get(member.path, ())) - set(mask_values))
-            if foreign:
-                listed = ", ".join(map(str, foreign[:12]))
-                hint = f"the masks of this dataset have the values {', '.join(map(str, mask_values))}"
-                found.refuse(member.path, f"has the values {listed}", hint)
-            elif mask:
+            if not has_foreign_values(member, mask_values, found) and mask:
                 checked[name] = mask
                 if mask.foreground == 0:
                     found.warn(member.path, "is empty", "fine if there is nothing to see")
         return checked
 
-    def _named(self) -> Half:
-        """The masks by what they are called."""
-        half = Half("mask")
-        for member in self._archive.members:
-            path = PurePosixPath(member.path)
-            name, ending = split_ending(path)
-            if len(path.parts) != 2 or path.parts[0] != FOLDER:
-                hint = "a correction holds masks of samples that are there; new samples come as a new dataset"
-                half.refuse(member, f"is not directly in {FOLDER}/", hint)
-            elif ending not in ENDINGS[self._media]:
-                half.refuse(member, f"is not {NAMED[self._media]} by its name ({ending or 'no ending'})", "convert it")
+    def check_new(self, pairs: Sequence[Pair], mask_values: list[int], found: Findings) -> list[CheckedSample]:
+        """The new samples that have passed, as an upload checks them.
+
+        Args:
+            pairs: their files.
+            mask_values: the only values that a mask may have.
+            found: takes faults and warnings.
+        """
+        checked = []
+        for pair in pairs:
+            if self._media is Media.VOLUME:
+                sample = self._volumes.check(pair, found)
             else:
-                half.add(member, name)
-        return half
+                sample = check_pair(self._archive, pair, self._limits, None, {}, self._scratch, found)
+            if not has_foreign_values(pair.mask, mask_values, found) and sample:
+                checked.append(sample)
+        return checked
 
     def _image(self, member: Member, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         stored = self._scratch / "stored"
@@ -116,3 +112,13 @@ class MaskCheck:
             return None
         label, foreground = passed
         return CheckedMask(member, label.file.sha256, MEDIA_TYPES[label.packed], foreground)
+
+
+def has_foreign_values(mask: Member, mask_values: list[int], found: Findings) -> bool:
+    """Whether a mask has values that the dataset has not; that is a fault."""
+    foreign = sorted(set(found.values.get(mask.path, ())) - set(mask_values))
+    if foreign:
+        listed = ", ".join(map(str, foreign[:12]))
+        hint = f"the masks of this dataset have the values {', '.join(map(str, mask_values))}"
+        found.refuse(mask.path, f"has the values {listed}", hint)
+    return bool(foreign)

@@ -6,7 +6,6 @@ The format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -16,13 +15,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Half, Layout, LayoutKind, Media, pair_up
+from service.datasets.pairs import Half, Layout, LayoutKind, Media, add_channels, pair_up, split_channel
 from service.errors import FieldError, Invalid
 
 FOLDERS = ("imagesTr", "labelsTr")
 DESCRIPTION = "dataset.json"
 MAX_DESCRIPTION = 1 << 20  # bytes
 RGB = 3  # channels that one PNG may hold
+MAX_CHANNELS = 64
 
 
 class Description(BaseModel):
@@ -36,6 +36,11 @@ class Description(BaseModel):
     def media(self) -> Media:
         """What the files are."""
         return Media.IMAGE if self.file_ending == ".png" else Media.VOLUME
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the channels, in order."""
+        return tuple(name for _, name in sorted(self.channel_names.items()))
 
 
 def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path) -> Layout:
@@ -51,7 +56,9 @@ def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path)
         Invalid: `dataset.json` is missing, or describes what cannot be trained.
     """
     about = _description(archive, top, limits, scratch)
-    images, labels = Half("image"), Half("label")
+    files = _files_of_a_case(archive, top, about)
+    channels, labels = [Half("image") for _ in range(files)], Half("label")
+    images = channels[0]
     ignored: Counter[str] = Counter()
     for member in archive.members:
         path = PurePosixPath(member.path).relative_to(top) if member.path.startswith(top) else None
@@ -61,27 +68,46 @@ def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path)
             continue
         half = images if path.parts[0] == "imagesTr" else labels
         name = path.name.removesuffix(about.file_ending)
-        channel = re.fullmatch(r"(.+)_(\d{4})", name) if half is images else None
+        place = split_channel(name) if half is images else None
         if len(path.parts) != 2:
             half.refuse(member, f"is in a folder below {path.parts[0]}", f"put it directly into {path.parts[0]}/")
         elif name == path.name:
             half.refuse(member, f"does not end in {about.file_ending}", "dataset.json says that all files do")
         elif half is labels:
             labels.add(member, name)
-        elif channel is None:
+        elif place is None:
             half.refuse(member, "has no number of a channel", f"call it {name}_0000{about.file_ending}")
-        elif channel[2] != "0000":
-            half.refuse(member, f"is channel {int(channel[2])}", "dataset.json names one channel a file, number 0")
+        elif place[1] >= files:
+            declared = f"declares {len(about.names)} channels ({', '.join(about.names)}), numbered from 0"
+            half.refuse(member, f"is channel {place[1]} of case {place[0]!r}", f"dataset.json {declared}")
         else:
-            images.add(member, channel[1])
+            channels[place[1]].add(member, place[0])
     expected = {"image": f"imagesTr/{{}}_0000{about.file_ending}", "label": f"labelsTr/{{}}{about.file_ending}"}
     pairs, faults = pair_up(images, labels, expected)
+    pairs, more = add_channels(pairs, channels[1:], about.names, f"imagesTr/{{case}}_{{channel:04}}{about.file_ending}")
     warnings = [
         FieldError(file=f"{folder}/" if folder else None, reason=f"files that are ignored: {count}")
         for folder, count in ignored.items()
     ]
     classes = {value: name for name, value in about.labels.items() if isinstance(value, int)}
-    return Layout(LayoutKind.NNUNET, about.media, pairs, faults, warnings, classes)
+    # One PNG of one channel is trained as RGB, as any other image is.
+    names = about.names if about.media is Media.VOLUME or len(about.names) > 1 else None
+    return Layout(LayoutKind.NNUNET, about.media, pairs, faults + more, warnings, classes, names)
+
+
+def _files_of_a_case(archive: Archive, top: str, about: Description) -> int:
+    """How many image files a case has: one for each channel, unless its PNG are RGB."""
+    count = len(about.names)
+    if about.media is Media.IMAGE and count == RGB:
+        folder = f"{top}{FOLDERS[0]}/"
+        names = (
+            member.path.removesuffix(about.file_ending)
+            for member in archive.members
+            if member.path.startswith(folder) and member.path.endswith(about.file_ending)
+        )
+        if not any(place and place[1] for place in map(split_channel, names)):
+            return 1
+    return count
 
 
 def _description(archive: Archive, top: str, limits: ImportLimits, scratch: Path) -> Description:
@@ -117,14 +143,11 @@ def _description(archive: Archive, top: str, limits: ImportLimits, scratch: Path
 
 
 def _channel_faults(about: Description) -> Iterator[tuple[str, str]]:
-    count = len(about.channel_names)
-    if about.media is Media.VOLUME and count > 1:
-        yield (
-            f"has {count} channels ({', '.join(about.channel_names.values())})",
-            "volumes are trained on one channel: keep its files, number it 0000, and name it alone in channel_names",
-        )
-    if about.media is Media.IMAGE and count not in (1, RGB):
-        yield f"has {count} channels", "a PNG is trained as grey (1 channel) or RGB (3 channels in one file)"
+    numbers = sorted(about.channel_names)
+    if numbers != list(range(len(numbers))):
+        yield f"has the channels {', '.join(map(str, numbers[:12]))}", "number them 0, 1, 2, … without a gap"
+    if len(numbers) > MAX_CHANNELS:
+        yield f"has {len(numbers)} channels", f"at most {MAX_CHANNELS} are accepted"
 
 
 def _label_faults(about: Description, max_classes: int) -> Iterator[tuple[str, str]]:

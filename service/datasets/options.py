@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from service.datasets import remap
 from service.datasets.pairs import LayoutKind
 
 
@@ -24,6 +25,29 @@ class ImportOptions(BaseModel):
         default="auto",
         description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
     )
+
+    remap: str | None = Field(
+        default=None,
+        max_length=2_000,
+        description="values of masks replaced before anything else is decided: 255=1,3=0 makes 255 class 1 and 3 "
+        "background; not together with mask_threshold",
+        examples=["255=1,3=0"],
+    )
+
+    @field_validator("remap")
+    @classmethod
+    def _remap_is_sound(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is None:
+            return None
+        remap.parsed(text)
+        if info.data.get("mask_threshold") is not None:
+            raise ValueError("does not go together with mask_threshold: leave one of them out")
+        return text
+
+    @property
+    def mapping(self) -> dict[int, int]:
+        """What the values of masks become; those that are not in it stay."""
+        return remap.parsed(self.remap) if self.remap else {}
 
     @property
     def asked(self) -> LayoutKind | None:

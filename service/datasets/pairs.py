@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -47,6 +48,7 @@ class Pair:
     name: str
     image: Member
     mask: Member
+    channels: tuple[Member, ...] = ()  # the image files behind the first, where each channel has its own
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Layout:
         faults: files that cannot be used.
         warnings: what is accepted and still deserves a look.
         classes: the name of each class by its value in the masks, where the dataset declares them.
+        channels: the names of the channels that a network will see, where the dataset declares them.
     """
 
     kind: LayoutKind
@@ -68,6 +71,7 @@ class Layout:
     faults: list[FieldError]
     warnings: list[FieldError]
     classes: Mapping[int, str] | None = None
+    channels: tuple[str, ...] | None = None
 
 
 class Half:
@@ -113,6 +117,50 @@ def pair_up(images: Half, masks: Half, expected: Mapping[str, str]) -> tuple[lis
         ]
     both = sorted(images.files.keys() & masks.files.keys())
     return [Pair(name, images.files[name], masks.files[name]) for name in both], faults
+
+
+def split_channel(name: str) -> tuple[str, int] | None:
+    """A case and the number of the channel, of a file called as nnU-Net has it (`case_0001`); None if it is not."""
+    found = re.fullmatch(r"(.+)_(\d{4})", name)
+    return (found[1], int(found[2])) if found else None
+
+
+def add_channels(
+    pairs: list[Pair], further: Sequence[Half], names: Sequence[str], expected: str
+) -> tuple[list[Pair], list[FieldError]]:
+    """Pairs with the files of their further channels, and a fault for each that is missing, or of no case.
+
+    Args:
+        pairs: of the files of the first channel.
+        further: the files of each channel behind it.
+        names: of all channels.
+        expected: how the file of a channel would be called; `{case}` and `{channel}` stand for the two.
+    """
+    faults = [fault for half in further for fault in half.faults]
+    cases = {pair.name for pair in pairs}
+    complete = []
+    for pair in pairs:
+        missing = [number for number, half in enumerate(further, start=1) if pair.name not in half.files]
+        faults += [
+            FieldError(
+                file=pair.image.path,
+                reason=f"case {pair.name!r} has no channel {number} ({names[number]})",
+                hint=f"add {expected.format(case=pair.name, channel=number)} or leave the case out",
+            )
+            for number in missing
+        ]
+        if not missing:
+            complete.append(replace(pair, channels=tuple(half.files[pair.name] for half in further)))
+    for number, half in enumerate(further, start=1):
+        faults += [
+            FieldError(
+                file=half.files[name].path,
+                reason=f"is channel {number} ({names[number]}) of case {name!r}, which lacks channel 0 or its mask",
+                hint=f"add {expected.format(case=name, channel=0)} and its mask, or leave this file out",
+            )
+            for name in sorted(half.files.keys() - cases)
+        ]
+    return complete, faults
 
 
 def split_ending(path: PurePosixPath) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from service.datasets.archive import MemberFault
+from service.datasets.replacing import replaced
 
 ORIENTATION = 0x0112
+GREY_MODES = {"1", "L", "I;16", "I;16B", "I", "F"}
 IMAGE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F"}
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff"}
 
@@ -38,11 +40,17 @@ class MaskFacts:
     values: tuple[int, ...]
     foreground: float  # share of the pixels that are not 0
     lossy: bool
+    remapped: frozenset[int]  # the values that were replaced by others
     encoded: bool  # stored as it came is not enough: the stored file is the one that was written instead
 
 
-def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
+def inspect_image(path: Path, max_pixels: int, *, grey: bool = False) -> ImageFacts:
     """Decode an image completely.
+
+    Args:
+        path: the file.
+        max_pixels: how many are accepted.
+        grey: whether it must be, as one of several channels.
 
     Raises:
         MemberFault: it is not an image that a network can be trained on.
@@ -50,6 +58,9 @@ def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
     with _opened(path, max_pixels) as image:
         if image.mode not in IMAGE_MODES:
             raise MemberFault(f"has colour mode {image.mode}", "save it as 8-bit RGB or greyscale")
+        if grey and image.mode not in GREY_MODES:
+            hint = "save each channel as a greyscale file, or all colours as one RGB file"
+            raise MemberFault(f"has colour mode {image.mode}, and is one channel of several", hint)
         extrema = image.getextrema()
         bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
         if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
@@ -58,20 +69,26 @@ def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
         return ImageFacts(image.width, image.height, MEDIA_TYPES[image.format or ""], constant)
 
 
-def inspect_mask(path: Path, max_pixels: int, threshold: int | None, stored: Path) -> MaskFacts:
+def inspect_mask(
+    path: Path, max_pixels: int, threshold: int | None, stored: Path, mapping: Mapping[int, int] | None = None
+) -> MaskFacts:
     """Decode a mask completely, and bring it to one form.
 
     A mask that is stored is an 8-bit greyscale file, so that everybody reads the same values from it. One that came
-    so keeps its bytes; any other (palette, bilevel, RGB, 16 bits, or binarised) is written to `stored` as PNG.
+    so keeps its bytes; any other (palette, bilevel, RGB, 16 bits, binarised, or with values replaced, which `mapping`
+    asks for) is written to `stored` as PNG.
 
     Raises:
         MemberFault: it is not a mask.
     """
     with _opened(path, max_pixels) as image:
-        values = _mask_values(image)
+        values, remapped = replaced(_mask_values(image), mapping or {})
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 255:
+            raise MemberFault(f"has values from {low} to {high}", "save it with 8 bits a pixel")
         if threshold is not None:
             values = np.where(values >= threshold, 255, 0).astype(np.uint8)
-        encoded = threshold is not None or image.mode != "L"
+        encoded = threshold is not None or image.mode != "L" or bool(remapped)
         if encoded:
             Image.fromarray(values.astype(np.uint8)).save(stored, "PNG")
         counts = np.array(Image.fromarray(values.astype(np.uint8)).histogram())  # bincount would take 8 bytes a pixel
@@ -82,11 +99,12 @@ def inspect_mask(path: Path, max_pixels: int, threshold: int | None, stored: Pat
             values=tuple(np.flatnonzero(counts).tolist()),
             foreground=float(1 - counts[0] / values.size),
             lossy=image.format == "JPEG" and threshold is None,
+            remapped=frozenset(remapped),
             encoded=encoded,
         )
 
 
-def _mask_values(image: Image.Image) -> NDArray[np.uint8]:
+def _mask_values(image: Image.Image) -> NDArray[np.integer]:
     """Pixel values as the mask's author meant them: a palette's index, a grey value, 255 for bilevel white."""
     if image.mode in ("L", "P"):
         return np.asarray(image)
@@ -103,10 +121,7 @@ def _mask_values(image: Image.Image) -> NDArray[np.uint8]:
         grey: NDArray[np.uint8] = colours[..., 0]
         return grey
     if image.mode in ("I;16", "I;16B", "I"):
-        wide = np.asarray(image)
-        if int(wide.max()) > 255 or int(wide.min()) < 0:
-            raise MemberFault(f"has values from {int(wide.min())} to {int(wide.max())}", "save it with 8 bits a pixel")
-        return wide.astype(np.uint8)
+        return np.asarray(image)
     raise MemberFault(f"has colour mode {image.mode}", "save it as 8-bit greyscale")
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.archive import Archive, Extracted, Member, MemberFault
-from service.datasets.checked import CheckedSample, Findings
+from service.datasets.archive import Archive, Extracted, Member, MemberFault, sha256
+from service.datasets.checked import CheckedFile, CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
+from service.datasets.replacing import replaced, write_label
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -40,9 +42,13 @@ class VolumeCheck:
         archive: the upload.
         limits: what is accepted.
         scratch: a folder for what is unpacked.
+        mapping: what values of labels become.
     """
 
-    def __init__(self, archive: Archive, limits: ImportLimits, scratch: Path) -> None:
+    def __init__(
+        self, archive: Archive, limits: ImportLimits, scratch: Path, mapping: Mapping[int, int] | None = None
+    ) -> None:
+        self._mapping = mapping or {}
         self._archive, self._limits, self._scratch = archive, limits, scratch
         self._unpacked = 0
 
@@ -52,37 +58,50 @@ class VolumeCheck:
         Raises:
             Invalid: the upload unpacks to more than is accepted, so that there is no point in going on.
         """
-        image = label = None
+        label = None
+        images: list[tuple[Member, VolumeFacts]] = []
+        constant = []
+        for member in (pair.image, *pair.channels):
+            try:
+                facts, same = self._image(member)
+                images.append((member, facts))
+                constant += [member] if same else []
+            except MemberFault as fault:
+                found.refuse(member.path, fault.reason, fault.hint)
         try:
-            image, constant = self._image(pair.image)
-        except MemberFault as fault:
-            found.refuse(pair.image.path, fault.reason, fault.hint)
-        try:
-            label, counts = self._label(pair.mask)
+            label, counts, remapped = self._label(pair.mask)
+            found.remapped |= remapped
             found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
             found.refuse(pair.mask.path, fault.reason, fault.hint)
-        if image is None or label is None:
+        if label is None or len(images) < 1 + len(pair.channels):
             return None
-        if mismatch := _mismatch(image, label):
-            found.refuse(pair.mask.path, *mismatch)
+        image = images[0][1]
+        apart = [(pair.mask, _mismatch(image, label))]
+        apart += [(member, _mismatch(image, facts, "a channel", "channel 0")) for member, facts in images[1:]]
+        for member, mismatch in apart:
+            if mismatch:
+                found.refuse(member.path, *mismatch)
+        if any(mismatch for _, mismatch in apart):
             return None
         foreground = float(1 - counts[0] / counts.sum())
         if foreground == 0:
             found.warn(pair.mask.path, "is empty", "fine if there is nothing to see")
-        if constant:
-            found.warn(pair.image.path, "has the same intensity everywhere")
+        for member in constant:
+            found.warn(member.path, "has the same intensity everywhere")
         return CheckedSample(
             pair=pair,
             image_sha256=image.file.sha256,
             mask_sha256=label.file.sha256,
             media_type=MEDIA_TYPES[image.packed],
             mask_media_type=MEDIA_TYPES[label.packed],
+            mask_encoded=bool(remapped),
             width=image.shape[0],
             height=image.shape[1],
             depth=image.shape[2],
             spacing=spacing(image.affine),
             foreground=foreground,
+            channels=tuple(CheckedFile(facts.file.sha256, MEDIA_TYPES[facts.packed]) for _, facts in images[1:]),
         )
 
     def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
@@ -95,7 +114,7 @@ class VolumeCheck:
         """
         try:
             below, _ = self._read(image, Extracted(image.stat().st_size, ""))
-            label, counts = self._label(member)
+            label, counts, _ = self._label(member)
         except MemberFault as fault:
             found.refuse(member.path, fault.reason, fault.hint)
             return None
@@ -117,18 +136,28 @@ class VolumeCheck:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
         return facts, low == high
 
-    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64]]:
-        """What is in a label, and how many voxels have each value."""
+    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64], set[int]]:
+        """What is in a label, how many voxels have each value, and which values were replaced by others.
+
+        Of one with replaced values the facts are of the file that is stored, which is `stored` in the scratch folder.
+        """
         facts, file = self._opened(member)
         counts = np.zeros(MAX_VALUE + 1, dtype=np.int64)
-        for some in planes(file):
+        remapped: set[int] = set()
+        for given in planes(file):
+            some, met = replaced(given, self._mapping)
+            remapped |= met
             if some.dtype.kind == "f" and not (np.isfinite(some) & (some == np.round(some))).all():
                 raise MemberFault("has values that are no whole numbers", "save class numbers; resample by nearest")
             low, high = int(some.min()), int(some.max())
             if low < 0 or high > MAX_VALUE:
                 raise MemberFault(f"has values from {low} to {high}", f"use class numbers from 0 to {MAX_VALUE}")
             counts += np.bincount(some.astype(np.int64).ravel(), minlength=MAX_VALUE + 1)
-        return facts, counts
+        if remapped:
+            write_label(file, self._mapping, self._scratch / "stored")
+            written = Extracted((self._scratch / "stored").stat().st_size, sha256(self._scratch / "stored"))
+            facts = replace(facts, file=written, packed=True)
+        return facts, counts, remapped
 
     def _opened(self, member: Member) -> tuple[VolumeFacts, nib.Nifti1Image]:
         path = self._scratch / "member"
@@ -145,25 +174,36 @@ class VolumeCheck:
         return VolumeFacts(extracted, packed, file.shape, file.affine), file
 
 
-def _mismatch(image: VolumeFacts, label: VolumeFacts) -> tuple[str, str] | None:
-    """Why a label does not lie voxel by voxel on its image, the plainest reason first."""
+def write_stored_label(path: Path, limits: ImportLimits, mapping: Mapping[int, int], target: Path) -> None:
+    """Write what is stored of a label (.nii or .nii.gz) that has passed, whose values are replaced."""
+    if is_packed(path):
+        volume = target.with_name("volume")
+        unpack(path, volume, limits.max_volume_bytes)
+        path = volume
+    write_label(open_volume(path, limits.max_voxels), mapping, target)
+
+
+def _mismatch(
+    image: VolumeFacts, label: VolumeFacts, what: str = "a label", whose: str = "its image"
+) -> tuple[str, str] | None:
+    """Why a label (or a further channel) does not lie voxel by voxel on its image, the plainest reason first."""
     if image.shape != label.shape:
-        reason = f"has {described(label.shape)} voxels, its image {described(image.shape)}"
-        return reason, "a label must have the shape of its image"
+        reason = f"has {described(label.shape)} voxels, {whose} {described(image.shape)}"
+        return reason, f"{what} must have the shape of {whose}"
     mine, theirs = spacing(label.affine), spacing(image.affine)
     if not np.allclose(mine, theirs, rtol=0, atol=SAME_PLACE):
         return (
-            f"has voxels of {_millimetres(mine)}, its image of {_millimetres(theirs)}",
-            "resample the label onto its image",
+            f"has voxels of {_millimetres(mine)}, {whose} of {_millimetres(theirs)}",
+            f"resample it onto {whose}",
         )
     codes = _code(label.affine), _code(image.affine)
     if codes[0] != codes[1]:
-        return f"is oriented {codes[0]}, its image {codes[1]}", "reorient the label to its image"
+        return f"is oriented {codes[0]}, {whose} {codes[1]}", f"reorient it to {whose}"
     apart = float(np.abs(label.affine - image.affine).max())
     if apart > SAME_PLACE:
         return (
-            f"lies elsewhere than its image: their affines differ by up to {apart:.3g} mm",
-            f"up to {SAME_PLACE:g} mm are accepted: copy the affine of the image if the voxels do match",
+            f"lies elsewhere than {whose}: their affines differ by up to {apart:.3g} mm",
+            f"up to {SAME_PLACE:g} mm are accepted: copy the affine of {whose} if the voxels do match",
         )
     return None
 

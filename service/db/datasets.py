@@ -13,7 +13,8 @@ from sqlalchemy import delete, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db.audit import Action
-from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample
+from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample, Upload
+from service.db.uploads import UploadState
 from service.errors import NotFound
 
 ROWS_AT_ONCE = 5_000
@@ -28,6 +29,7 @@ def add(
     samples: Sequence[Mapping[str, Any]],
     layout: str = "folders",
     spatial_dims: int = 2,
+    channels: list[str] | None = None,
 ) -> Dataset:
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
@@ -41,6 +43,7 @@ def add(
             warnings=warnings,
             layout=layout,
             spatial_dims=spatial_dims,
+            channels=channels,
         ),
         samples,
     )
@@ -136,6 +139,12 @@ def jobs_of(session: Session, dataset_id: str, limit: int) -> tuple[Sequence[Job
     query = select(Job).where(Job.dataset_id == dataset_id).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     count = session.scalar(select(func.count()).select_from(Job).where(Job.dataset_id == dataset_id)) or 0
     return session.scalars(query).all(), count
+
+
+def may_come(session: Session, dataset_id: str) -> bool:
+    """Whether an upload in parts, which can be gone on with, may still become this dataset."""
+    upload = session.get(Upload, dataset_id.replace("ds-", "upl-", 1))
+    return upload is not None and upload.state != UploadState.SUCCEEDED
 
 
 def remove(session: Session, dataset_id: str) -> dict[str, int]:

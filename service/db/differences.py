@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from service.db.tables import Sample
@@ -52,7 +52,15 @@ def _joined(
         Change.ADDED: old.name.is_(None),
         Change.REMOVED: new.name.is_(None),
         Change.RELABELLED: and_(old.name == new.name, old.mask_sha256 != new.mask_sha256),
-        Change.CHANGED_IMAGE: and_(old.name == new.name, old.image_sha256 != new.image_sha256),
+        Change.CHANGED_IMAGE: and_(
+            old.name == new.name,
+            or_(old.image_sha256 != new.image_sha256, _text(old.channels) != _text(new.channels)),
+        ),
     }
     query = select().select_from(old).join(new, old.name == new.name, full=True)
     return query, func.coalesce(old.name, new.name), changes
+
+
+def _text(channels: Any) -> ColumnElement[str]:
+    """A list as the database keeps it: PostgreSQL does not compare JSON."""
+    return func.coalesce(cast(channels, Text), "")

@@ -168,6 +168,7 @@ class DatasetVersion(Base):
     warnings: Mapped[list[Any]]
     layout: Mapped[str] = mapped_column(String(16), default="folders")
     spatial_dims: Mapped[int] = mapped_column(default=2)
+    channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # their names; null: the usual ones
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -190,6 +191,8 @@ class Sample(Base):
     depth: Mapped[int | None]  # of a volume
     spacing: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # of a volume: mm along each axis
     foreground: Mapped[float]
+    # Where each channel is a file of its own: sha256 of those behind the first, which `image_sha256` is.
+    channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Review(Base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.api.dependencies import Context
+from service.datasets.rows import channel_names
 from service.db import datasets, jobs
 from service.db.tables import DatasetVersion
 from service.errors import FieldError, Invalid
@@ -57,8 +58,13 @@ def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
     if context.settings.network_check:
         size = spec.image_size if version.spatial_dims == 2 else spec.patch_size
-        classes = len(version.mask_values)
-        networks.check_by_building(spec.network, size=size, classes=classes, spatial_dims=version.spatial_dims)
+        networks.check_by_building(
+            spec.network,
+            size=size,
+            classes=len(version.mask_values),
+            channels=len(channel_names(version)),
+            spatial_dims=version.spatial_dims,
+        )
     if capacity is None:
         need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
         return Checked(known.project_id, version, need, None)

@@ -16,7 +16,7 @@ from workers.contract.request import NetworkSpec
 
 log = logging.get(__name__)
 CHECK_SECONDS = 120
-CHANNELS = {2: 3, 3: 1}  # by the number of axes: images are RGB, volumes have one channel
+RGB = 3  # channels
 SAFE_MULTIPLE = 32  # every network of the catalogue takes such sizes with its default arguments
 
 
@@ -67,23 +67,24 @@ def _hint(given: str, known: list[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(known))}"
 
 
-def check_by_building(network: NetworkSpec, *, size: int, classes: int, spatial_dims: int = 2) -> None:
+def check_by_building(network: NetworkSpec, *, size: int, classes: int, channels: int, spatial_dims: int = 2) -> None:
     """Build the network in a process of its own (torch never comes into this one) and pass one image through it.
 
-    Defaults at a size that every network takes are known to work on images and are not built.
+    Defaults at a size that every network takes are known to work on RGB images and are not built.
 
     Args:
         network: the network.
         size: edge of the images, or of the patches of volumes.
         classes: number of classes.
+        channels: number of channels.
         spatial_dims: 2 for images, 3 for volumes.
 
     Raises:
         Invalid: it cannot be built, or does not take images of this size; says why.
     """
-    if spatial_dims == 2 and not network.arguments and size % SAFE_MULTIPLE == 0:
+    if spatial_dims == 2 and channels == RGB and not network.arguments and size % SAFE_MULTIPLE == 0:
         return
-    reason = _build(network.model_dump_json(), size, classes, spatial_dims)
+    reason = _build(network.model_dump_json(), size, classes, channels, spatial_dims)
     if reason:
         what = "images" if spatial_dims == 2 else "patches"
         sized = "image_size" if spatial_dims == 2 else "patch_size"
@@ -95,12 +96,12 @@ def check_by_building(network: NetworkSpec, *, size: int, classes: int, spatial_
 
 
 @functools.lru_cache(maxsize=256)
-def _build(network: str, size: int, classes: int, spatial_dims: int) -> str:
+def _build(network: str, size: int, classes: int, channels: int, spatial_dims: int) -> str:
     """Why the network is refused; empty if it is not. An answer holds for good, so it is kept."""
     question = {
         "network": json.loads(network),
         "image_size": size,
-        "channels": CHANNELS[spatial_dims],
+        "channels": channels,
         "classes": classes,
         "spatial_dims": spatial_dims,
     }

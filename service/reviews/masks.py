@@ -17,10 +17,11 @@ from PIL import Image
 from service import imaging
 from service.datasets.archive import Archive
 from service.datasets.checked import Findings
-from service.datasets.checking import sha256
 from service.datasets.limits import ImportLimits
-from service.datasets.masks import FOLDER, CheckedMask, MaskCheck
+from service.datasets.masks import CheckedMask, MaskCheck
+from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
+from service.datasets.storing import Source
 from service.errors import FieldError, Invalid
 from workers.contract import keys
 from workers.contract.store import ObjectStore
@@ -62,14 +63,14 @@ def store_mask(
         scratch = Path(folder)
         archive = Archive(packed([(row["name"], content)], media), limits)
         work = MaskCheck(archive, limits, media, scratch, fetch)
-        checked = work.check({row["name"]: row}, mask_values, found)
+        (member,) = archive.members
+        checked = work.check({row["name"]: member}, {row["name"]: row}, mask_values, found)
         if found.faults:
             faults = [FieldError(field="mask", reason=fault.reason, hint=fault.hint) for fault in found.faults]
             raise Invalid(f"This is no mask of sample {row['name']!r}.", faults)
         mask = checked[row["name"]]
-        stored = scratch / ("stored" if mask.encoded else "mask" if media is Media.IMAGE else "member")
-        if sha256(stored) != mask.sha256:
-            raise RuntimeError("the mask that was checked is not the one to be stored")
+        source = Source(archive, limits, media, ImportOptions())
+        stored = source.unpacked(mask.member, mask.sha256, scratch, encoded=mask.encoded)
         store.put_file(keys.blob(dataset_id, mask.sha256), stored, mask.media_type)
     return mask
 
@@ -80,7 +81,7 @@ def packed(masks: Iterable[tuple[str, bytes]], media: Media) -> tempfile.Spooled
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, content in masks:
             ending = next((end for mark, end in ENDINGS.items() if content.startswith(mark)), OTHERS[media])
-            archive.writestr(f"{FOLDER}/{name}{ending}", content)
+            archive.writestr(f"masks/{name}{ending}", content)
     file.seek(0)
     return file
 

@@ -79,8 +79,9 @@ def put(store: ObjectStore, data: Path, names: list[str], bad: dict[str, int], s
             store.put(keys.blob(DATASET, sha256), blob)
         spacing = [float(edge) for edge in image.header.get_zooms()]
         rows.append((ordinal, name, *hashes, *image.shape[:2], float((mask > 0).mean()), image.shape[2], *spacing))
-    columns = [pa.array(c, f.type) for f, c in zip(tables.VOLUMES, zip(*rows, strict=True), strict=True)]
-    schema = tables.VOLUMES.with_metadata({**tables.VOLUMES.metadata, tables.MASK_VALUES: json.dumps([0, 1, 2])})
+    fields = [field for field in tables.VOLUMES if not field.nullable]
+    columns = [pa.array(c, f.type) for f, c in zip(fields, zip(*rows, strict=True), strict=True)]
+    schema = pa.schema(fields, {**tables.VOLUMES.metadata, tables.MASK_VALUES: json.dumps([0, 1, 2])})
     store.put(keys.version(DATASET, 1), tables.to_parquet(pa.Table.from_arrays(columns, schema=schema)))
     return changed
 
@@ -92,7 +93,7 @@ def held_out_dice(store: ObjectStore, folder: Path, data: Path, names: list[str]
     network, description = load_model(folder)
     scores = []
     for name in names:
-        own = decode_labels(open_volume(predict_nifti(network, description, data / "images" / name)), [0, 1, 2])
+        own = decode_labels(open_volume(predict_nifti(network, description, [data / "images" / name])), [0, 1, 2])
         truth = decode_labels(open_volume(data / "labels" / name), [0, 1, 2])
         scores.append(dice(own, truth, 3))
     return scores

@@ -100,7 +100,7 @@ def put_dataset(store: ObjectStore, root: Path) -> None:
         rows.append((ordinal, name, *hashes, SIZE, SIZE, float(label.mean())))
     columns = [pa.array(column) for column in zip(*rows, strict=True)]
     table = pa.Table.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+        [c.cast(f.type) for c, f in zip(columns, tables.REQUIRED, strict=True)], schema=pa.schema(tables.REQUIRED)
     )
     metadata = {tables.MASK_VALUES: json.dumps([0, 255])}
     store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(metadata)))

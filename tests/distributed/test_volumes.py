@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 
 from tests.distributed.test_world_size import confidences, run
-from tests.volumes import MASK_VALUES, PIL, nifti, put_balls
+from tests.volumes import MASK_VALUES, PIL, nifti, other_channel, put_balls
 from workers.contract import keys
 from workers.contract.request import JobSpec, ResultManifest, TrainRequest
 from workers.contract.store import ObjectStore, open_store
-from workers.predict import main
+from workers.nifti import open_volume
+from workers.predict import load_model, main, predict_nifti
 
 EPOCHS, STEPS, COUNT = 3, 5, 15
 SHAPE = (18, 26, 22)
 COLUMNS = ("confidence", "score", "dice", "expected_dice")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one channel", "two channels"])
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("volumes")
     store = open_store(f"file://{root}/store")
-    put_balls(store, COUNT, SHAPE)
+    put_balls(store, COUNT, SHAPE, second=request.param == 2)
     given = {
         "dataset_id": "ds-3d",
         "epochs": EPOCHS,
@@ -33,8 +34,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "method": {"name": "dale", "start": 0.3},
     }
     for job in ("one", "two", "stopped"):
-        request = TrainRequest(job_id=job, spec=JobSpec.model_validate(given))
-        store.put(keys.request(job), request.model_dump_json().encode())
+        asked = TrainRequest(job_id=job, spec=JobSpec.model_validate(given))
+        store.put(keys.request(job), asked.model_dump_json().encode())
     run(root, "one", 1)
     return root
 
@@ -88,13 +89,21 @@ def test_the_model_predicts_the_files_of_a_folder(
     described = json.loads((model / "model.json").read_text())
     assert (described["spatial_dims"], described["patch_size"]) == (3, 16)
     assert described["normalisation"]["percentiles"] == [0.5, 99.5]
-    assert (described["mean"], described["std"]) == ([0.0], [1.0])
+    files = described["files"]
+    assert (described["mean"], described["std"]) == ([0.0] * files, [1.0] * files)
+    assert described["channels"] == (["CT"] if files == 1 else ["T1", "T2"])
+    assert described["network"]["arguments"]["in_channels"] == files
     arrays = put_balls(open_store(f"file://{tmp_path}/store"), COUNT, SHAPE)
     for folder, index in (("images", 0), ("masks", 1)):
         (tmp_path / folder).mkdir()
         for number, ending in ((1, "nii.gz"), (2, "nii")):
-            data = nifti(arrays[number][index], compressed=ending == "nii.gz")
-            (tmp_path / folder / f"case.{number}.{ending}").write_bytes(data)
+            arrays_of_case = [arrays[number][index]]
+            if folder == "images" and files == 2:
+                arrays_of_case.append(other_channel(arrays[number][0]))
+            for channel, values in enumerate(arrays_of_case):
+                case = f"case.{number}" + (f"_{channel:04}" if len(arrays_of_case) == 2 else "")
+                data = nifti(values, compressed=ending == "nii.gz")
+                (tmp_path / folder / f"{case}.{ending}").write_bytes(data)
     folders = [f"--{name}={tmp_path / name}" for name in ("model", "images", "masks", "out")]
     assert main(folders) == 0
     assert json.loads(capsys.readouterr().out)["dice"].keys() == {"case.1", "case.2"}
@@ -104,3 +113,21 @@ def test_the_model_predicts_the_files_of_a_folder(
         written = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
         np.testing.assert_array_equal(np.asarray(own.dataobj), np.array(MASK_VALUES)[written])
         np.testing.assert_array_equal(own.affine, PIL)
+
+
+def test_swapped_channels_predict_something_else(root: Path, tmp_path: Path) -> None:
+    store = open_store(f"file://{root}/store")
+    network, description = load_model(model_of(store, tmp_path / "model"))
+    if description["files"] == 1:
+        pytest.skip("nothing to swap")
+    image = put_balls(open_store(f"file://{tmp_path}/store"), 2, SHAPE)[1][0]
+    first, second = tmp_path / "first.nii.gz", tmp_path / "second.nii.gz"
+    first.write_bytes(nifti(image))
+    second.write_bytes(nifti(other_channel(image)))
+    given, swapped = (predict_nifti(network, description, files) for files in ([first, second], [second, first]))
+    given_mask, swapped_mask = (np.asarray(open_volume(data).dataobj) for data in (given, swapped))
+    assert given_mask.any()
+    assert (given_mask != swapped_mask).mean() > 0.01
+    lonely = ["--model", str(tmp_path / "model"), "--images", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main(lonely)

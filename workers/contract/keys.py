@@ -22,6 +22,11 @@ def dataset(dataset_id: str) -> str:
     return f"datasets/{dataset_id}/"
 
 
+def importing(dataset_id: str = "") -> str:
+    """When an import last wrote below its dataset; gone once that is there. Of no dataset: prefix of all of them."""
+    return f"imports/{dataset_id}"
+
+
 def upload(upload_id: str) -> str:
     """Prefix of the parts of an upload."""
     return f"uploads/{upload_id}/"

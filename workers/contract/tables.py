@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -10,29 +11,35 @@ import pyarrow.parquet as pq
 
 # One row per sample of a dataset version, in the order of `ordinal` (0, 1, 2, …).
 # Schema metadata `mask_values`: JSON list; position = class index, entry = pixel value in the mask files.
-SAMPLES = pa.schema(
-    [
-        pa.field("ordinal", pa.int64(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("image_sha256", pa.string(), nullable=False),
-        pa.field("mask_sha256", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("foreground", pa.float32(), nullable=False),  # share of the mask that is not background, in [0, 1]
-    ]
+# Schema metadata `channels`: JSON list of the names of the channels that a network sees; see `channel_names`.
+REQUIRED = (
+    pa.field("ordinal", pa.int64(), nullable=False),
+    pa.field("name", pa.string(), nullable=False),
+    pa.field("image_sha256", pa.string(), nullable=False),
+    pa.field("mask_sha256", pa.string(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("foreground", pa.float32(), nullable=False),  # share of the mask that is not background, in [0, 1]
 )
-MASK_VALUES = b"mask_values"
+# Columns that came later; where a table lacks one, `from_parquet` gives null in every row.
+LATER = (
+    # Where each channel is a file of its own: those behind `image_sha256`, which is the first. Null or empty: one file.
+    pa.field("channels", pa.list_(pa.string())),
+)
+SAMPLES = pa.schema([*REQUIRED, *LATER])
+MASK_VALUES, CHANNELS = b"mask_values", b"channels"
 
-# The same of a dataset of volumes: NIfTI files (.nii, .nii.gz), of one channel. Axes are those of the file, in
+# The same of a dataset of volumes: NIfTI files (.nii, .nii.gz), one channel in each. Axes are those of the file, in
 # its order. Its schema metadata say so; a table without that key is one of 2D images.
 MEDIA, VOLUME = b"media", b"volume"
 VOLUMES = pa.schema(
     [
-        *SAMPLES,
+        *REQUIRED,
         pa.field("depth", pa.int32(), nullable=False),  # voxels along the third axis; width and height: first, second
         pa.field("spacing_x", pa.float32(), nullable=False),  # mm between voxels along the first axis
         pa.field("spacing_y", pa.float32(), nullable=False),
         pa.field("spacing_z", pa.float32(), nullable=False),
+        *LATER,
     ],
     metadata={MEDIA: VOLUME},
 )
@@ -56,19 +63,42 @@ def to_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def holds_volumes(data: bytes) -> bool:
-    """Whether the Parquet file of a dataset version is one of volumes (`VOLUMES`), not of images (`SAMPLES`)."""
-    metadata: dict[bytes, bytes] = pq.read_schema(io.BytesIO(data)).metadata or {}
-    return metadata.get(MEDIA) == VOLUME
+def schema_of(data: bytes) -> pa.Schema:
+    """The schema of a Parquet file, with its metadata; no row is read."""
+    return pq.read_schema(io.BytesIO(data))
+
+
+def holds_volumes(schema: pa.Schema) -> bool:
+    """Whether the table of a dataset version is one of volumes (`VOLUMES`), not of images (`SAMPLES`)."""
+    return (schema.metadata or {}).get(MEDIA) == VOLUME
+
+
+def channel_names(schema: pa.Schema) -> list[str]:
+    """Names of the channels that a network sees, in order, of the table of a dataset version."""
+    written = (schema.metadata or {}).get(CHANNELS)
+    if written is None:  # from before channels had names
+        return default_channels(3 if holds_volumes(schema) else 2)
+    names: list[str] = json.loads(written)
+    return names
+
+
+def default_channels(spatial_dims: int) -> list[str]:
+    """Names of the channels where nobody gave any: images are trained as RGB, volumes by their only channel."""
+    return ["red", "green", "blue"] if spatial_dims == 2 else ["intensity"]
 
 
 def from_parquet(data: bytes, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file, and hold it to the schema it must have.
+    """Read a Parquet file, and hold it to the schema it must have; columns that may be null may also be missing.
 
     Raises:
         ValueError: the file's columns are not those of `schema`.
     """
     table: Any = pq.read_table(io.BytesIO(data))
+    missing = [field for field in schema if field.nullable and field.name not in table.column_names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    if missing and set(table.column_names) == set(schema.names):
+        table = table.select(schema.names)
     if not table.schema.equals(schema, check_metadata=False):
         raise ValueError(f"unexpected columns {table.schema.names}, expected {schema.names}")
     return table

@@ -229,6 +229,7 @@ def test_datasets_from_before_volumes_are_folders_of_images(both_databases: str)
         assert (version.layout, version.spatial_dims) == ("folders", 2)
         (sample,) = session.scalars(select(Sample))
         assert (sample.width, sample.height, sample.depth, sample.spacing) == (8, 9, None, None)
+        assert (version.channels, sample.channels) == (None, None)
     migrations.downgrade(database.engine, "0001")
     with database.engine.connect() as connection:
         assert list(connection.execute(text("SELECT * FROM samples"))) == [("ds-1", 1, 0, "case", "a", "b", 8, 9, 0.5)]

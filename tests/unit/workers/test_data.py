@@ -39,11 +39,28 @@ def put_dataset(store: ObjectStore) -> tuple[np.ndarray, np.ndarray]:
         rows.append((ordinal, f"noise-{ordinal}", *blobs, SIZE, SIZE, 0.5))
     columns = [pa.array(column) for column in zip(*rows, strict=True)]
     table = pa.Table.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+        [c.cast(f.type) for c, f in zip(columns, tables.REQUIRED, strict=True)], schema=pa.schema(tables.REQUIRED)
     )
     table = table.replace_schema_metadata({tables.MASK_VALUES: json.dumps([0, 7])})
     store.put(keys.version("ds-1", 1), tables.to_parquet(table))
     return images.transpose(0, 3, 1, 2), labels
+
+
+def put_grey(store: ObjectStore) -> tuple[np.ndarray, np.ndarray]:
+    """The same with red, and what is 255 - green, as two grey files; returns images (N, 2, S, S) and labels."""
+    images, labels = put_dataset(store)
+    channels = np.stack([images[:, 0], 255 - images[:, 1]], axis=1)
+    for ordinal, image in enumerate(channels):
+        for name, array in zip((f"{ordinal:063}0", f"{ordinal:063}2"), image, strict=True):
+            sink = io.BytesIO()
+            Image.fromarray(array).save(sink, "PNG")
+            store.put(keys.blob("ds-1", name), sink.getvalue())
+    table = tables.from_parquet(store.get(keys.version("ds-1", 1)), tables.SAMPLES)
+    column = pa.array([[f"{ordinal:063}2"] for ordinal in range(COUNT)], tables.SAMPLES.field("channels").type)
+    table = table.set_column(table.column_names.index("channels"), "channels", column)
+    about = {tables.MASK_VALUES: json.dumps([0, 7]), tables.CHANNELS: json.dumps(["near", "far"])}
+    store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(about)))
+    return channels, labels
 
 
 def run_of(store: ObjectStore, rank: int = 0, world_size: int = 1) -> Run:
@@ -192,3 +209,23 @@ def test_a_crash_between_pixels_and_flag_shows_nothing(monkeypatch: pytest.Monke
     assert torch.equal(found[1], label)
     assert not kept.read(3, *found)
     assert not kept.read(5, *found)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_grey_files_are_channels_of_one_image(store: ObjectStore, shared: bool) -> None:
+    expected, labels = put_grey(store)
+    samples = Samples(store, "ds-1", 1, SIZE, run_of(store) if shared else None)
+    assert (samples.channels, samples.channel_names, samples.files) == (2, ["near", "far"], 2)
+    for _ in range(2):
+        images, found = samples.batch(torch.arange(COUNT))
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(found, labels)
+    statistics = samples.statistics()
+    np.testing.assert_allclose(statistics.mean, expected.mean((0, 2, 3)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(statistics.std, expected.std((0, 2, 3)) / 255, rtol=1e-5)
+
+
+def test_an_image_of_one_file_is_rgb(store: ObjectStore) -> None:
+    put_dataset(store)
+    samples = Samples(store, "ds-1", 1, SIZE)
+    assert (samples.channel_names, samples.files) == (["red", "green", "blue"], 1)

@@ -95,16 +95,16 @@ def test_a_mask_goes_back_to_where_its_image_lies(kind: type) -> None:
 )
 def test_files_that_do_not_serve_are_refused(image: bytes, mask: bytes, reason: str) -> None:
     with pytest.raises(NOT_NIFTI, match=reason):
-        decode_pair(image, mask, [0, 3, 900])
+        decode_pair([image], mask, [0, 3, 900])
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_a_truncated_file_is_refused_wherever_it_ends(compressed: bool) -> None:
     whole, mask = nifti(IMAGE, compressed=compressed), nifti(MASK)
-    decode_pair(whole, mask, [0, 3, 900])
+    decode_pair([whole], mask, [0, 3, 900])
     for end in [*range(0, len(whole) - 9, 41), len(whole) - 9, len(whole) - 1]:
         with pytest.raises(NOT_NIFTI):
-            decode_pair(whole[:end], mask, [0, 3, 900])
+            decode_pair([whole[:end]], mask, [0, 3, 900])
 
 
 def test_a_damaged_file_is_refused_or_read_but_raises_nothing_else() -> None:
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_refused_or_read_but_raises_nothing_else() -> None:
         for place in rng.integers(0, 400, 3):
             damaged[place] = rng.integers(256)
         try:
-            decode_pair(bytes(damaged), mask, [0, 3, 900])
+            decode_pair([bytes(damaged)], mask, [0, 3, 900])
         except NOT_NIFTI:
             continue
 

@@ -22,7 +22,7 @@ class Threshold(nn.Module):
 @pytest.mark.parametrize("shape", [(8, 8, 8), (20, 9, 31), (3, 40, 5)])
 def test_every_voxel_is_answered_once(shape: tuple[int, ...]) -> None:
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0)).half()
-    found = predict_volume(Threshold(8).eval(), image, 8)
+    found = predict_volume(Threshold(8).eval(), image[None], 8)
     assert (found.dtype, tuple(found.shape)) == (torch.uint8, shape)
     expected = 1 + (image > 0.5).byte() - (image < -0.5).byte()
     near = (image.float().abs() - 0.5).abs() < 1e-3

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from tests.ranks import leave
-from tests.volumes import MASK_VALUES, nifti, put_balls, put_volumes
+from tests.volumes import MASK_VALUES, PIL, nifti, other_channel, put_balls, put_volumes
 from workers import cache
 from workers.contract import keys, tables
 from workers.contract.request import Failure, JobSpec, NetworkSpec, TrainRequest
@@ -51,24 +51,28 @@ def lose_files(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_volumes_are_those_of_the_files_at_every_time(store: ObjectStore, shared: bool) -> None:
-    arrays = put_balls(store, COUNT, SHAPE)
+@pytest.mark.parametrize("names", [["CT"], ["T1", "T2"]])
+def test_volumes_are_those_of_the_files_at_every_time(store: ObjectStore, shared: bool, names: list[str]) -> None:
+    arrays = put_balls(store, COUNT, SHAPE, second=len(names) == 2)
     volumes = volumes_of(store, shared)
-    assert (len(volumes), volumes.classes, volumes.spatial_dims, volumes.channels) == (COUNT, 2, 3, 1)
+    assert (len(volumes), volumes.classes, volumes.spatial_dims, volumes.channel_names) == (COUNT, 2, 3, names)
     for ordinal in (3, 6, 0, 6, 3):
         image, label = volumes.volume(ordinal)
-        assert (image.dtype, label.dtype, tuple(image.shape)) == (torch.float16, torch.uint8, (22, 14, 30))
-        np.testing.assert_array_equal(image, decode_volume(open_volume(nifti(arrays[ordinal][0]))))
+        assert (image.dtype, label.dtype, tuple(image.shape)) == (torch.float16, torch.uint8, (len(names), 22, 14, 30))
+        given = arrays[ordinal][0], other_channel(arrays[ordinal][0])
+        for channel, values in zip(image, given, strict=False):  # each is normalised by itself
+            np.testing.assert_array_equal(channel, decode_volume(open_volume(nifti(values))))
         np.testing.assert_array_equal(label, arrays[ordinal][1][::-1, ::-1, ::-1].transpose(2, 0, 1) > 0)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_patch_is_a_part_of_its_volume_padded_in_the_middle(store: ObjectStore, shared: bool) -> None:
-    put_balls(store, COUNT, SHAPE)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_patch_is_a_part_of_its_volume_padded_in_the_middle(store: ObjectStore, shared: bool, channels: int) -> None:
+    put_balls(store, COUNT, SHAPE, second=channels == 2)
     volumes, kept = volumes_of(store, shared), []
     for epoch in range(30):
         images, labels = volumes.of_epoch(epoch).batch(torch.tensor([5, 2]))
-        assert (images.dtype, tuple(images.shape)) == (torch.float16, (2, 1, PATCH, PATCH, PATCH))
+        assert (images.dtype, tuple(images.shape)) == (torch.float16, (2, channels, PATCH, PATCH, PATCH))
         assert (labels.dtype, tuple(labels.shape)) == (torch.uint8, (2, PATCH, PATCH, PATCH))
         for row, ordinal in enumerate((5, 2)):
             whole, whole_label = volumes.volume(ordinal)
@@ -76,9 +80,9 @@ def test_a_patch_is_a_part_of_its_volume_padded_in_the_middle(store: ObjectStore
             z, y, x = place_patch((22, 14, 30), PATCH, centres, seed=3, epoch=epoch, ordinal=ordinal)
             assert y == -1  # 14 voxels in the middle of 16
             here = (slice(z, z + PATCH), slice(None), slice(x, x + PATCH))
-            np.testing.assert_array_equal(images[row, 0, :, 1:15], whole[here])
+            np.testing.assert_array_equal(images[row, :, :, 1:15], whole[:, *here])
             np.testing.assert_array_equal(labels[row, :, 1:15], whole_label[here])
-            assert not images[row, 0, :, [0, 15]].any()
+            assert not images[row, :, :, [0, 15]].any()
             assert not labels[row, :, [0, 15]].any()
             kept.append((z, x))
     assert len(set(kept)) > 20
@@ -151,6 +155,22 @@ def test_statistics_count_every_voxel(store: ObjectStore) -> None:
     share = np.mean([mask > 0 for _, mask in arrays])
     np.testing.assert_allclose(found.prior, [1 - share, share], rtol=1e-6)
     assert (found.mean.tolist(), found.std.tolist()) == ([0.0], [1.0])
+    put_balls(store, COUNT, SHAPE, second=True)
+    found = volumes_of(store, shared=False).statistics()
+    assert (found.mean.tolist(), found.std.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+
+
+def test_a_table_from_before_channels_is_read_as_ever(store: ObjectStore) -> None:
+    put_balls(store, COUNT, SHAPE)
+    expected = volumes_of(store, shared=False).volume(3)
+    key = keys.version("ds-3d", 1)
+    table = tables.from_parquet(store.get(key), tables.VOLUMES).drop_columns(["channels"])
+    about = {name: value for name, value in table.schema.metadata.items() if name != tables.CHANNELS}
+    store.put(key, tables.to_parquet(table.replace_schema_metadata(about)))
+    volumes = volumes_of(store, shared=False)
+    assert (volumes.channel_names, volumes.files) == (["intensity"], 1)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(volumes.volume(3), expected, strict=True))
+    assert tables.from_parquet(store.get(key), tables.VOLUMES).schema.metadata[tables.MEDIA] == tables.VOLUME
 
 
 @pytest.mark.parametrize(
@@ -170,6 +190,20 @@ def test_an_unreadable_volume_is_named(store: ObjectStore, break_it, reason: str
     for _ in range(2):
         with pytest.raises(SampleUnreadable, match=rf"sample 'volume-1' \(number 1\) cannot be read: .*{reason}"):
             volumes.of_epoch(0).batch(torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (nifti(np.zeros((4, 5, 6), np.uint8)), "channel 1 of the image has .* its mask"),
+        (nifti(np.zeros(SHAPE, np.uint8), PIL + np.eye(4)), "channel 1 of the image and its mask lie in different"),
+    ],
+)
+def test_a_channel_that_lies_elsewhere_is_refused(store: ObjectStore, other: bytes, reason: str) -> None:
+    files = nifti(np.random.default_rng(0).random(SHAPE)), other, nifti(np.zeros(SHAPE, np.uint8))
+    put_volumes(store, [files], [SHAPE], MASK_VALUES, ["T1", "T2"])
+    with pytest.raises(SampleUnreadable, match=reason):
+        volumes_of(store).volume(0)
 
 
 def test_the_table_says_what_a_dataset_holds(store: ObjectStore) -> None:

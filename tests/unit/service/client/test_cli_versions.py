@@ -63,6 +63,17 @@ def test_correct_compare_delete(run: Run, dale: Client, dataset: str, masks: Pat
     assert run("delete-dataset", dataset, "--yes").exit_code == 2
 
 
+def test_new_samples_come_as_images_and_masks(run: Run, dataset: str, folder: Path, tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / "more" / part).mkdir(parents=True)
+        with Image.open(next((folder / part).glob("case 2.*"))) as image:
+            ImageOps.flip(image).save(tmp_path / "more" / part / "case 9.png")
+    done = run("correct", dataset, "--masks", tmp_path / "more")
+    assert done.exit_code == 0, done.output
+    found = json.loads(run("diff", dataset, "1", "2", "--json").output)
+    assert [(row["sample"], row["changes"]) for row in found] == [("case 9", ["added"])]
+
+
 def test_refusals_name_files(run: Run, dataset: str, masks: Path) -> None:
     (masks / "nobody.png").write_bytes(b"")
     done = run("correct", dataset, "--masks", masks)

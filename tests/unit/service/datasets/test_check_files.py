@@ -213,7 +213,9 @@ def test_the_odd_mask_is_named(upload: Any) -> None:
     faults = upload.faults(values_upload(upload, upload.disc(), upload.disc(), upload.disc(), upload.disc(1)))
     assert faults.keys() == {None, "masks/3.png"}
     assert faults["masks/3.png"].reason == "has mask values 0, 1"
-    assert faults["masks/3.png"].hint == "most masks use 0, 255"
+    assert faults["masks/3.png"].hint == (
+        "most masks use 0, 255; to make 1 class 255: remap=1=255; to make it background: remap=1=0"
+    )
     assert "0, 1, 255" in faults[None].reason
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,8 +19,9 @@ from PIL import Image
 from sqlalchemy import event, func, select
 
 from service.api.dependencies import Context
+from service.datasets.collecting import collect
 from service.datasets.limits import ImportLimits
-from service.db.tables import Base
+from service.db.tables import Base, now
 from service.settings import Settings
 from workers.contract import keys, tables
 from workers.contract.store import StoreUnavailable
@@ -357,7 +359,14 @@ def test_an_undo_that_fails_keeps_going(
     monkeypatch.setattr(type(context.store), "put_file", put_file)
     monkeypatch.setattr(type(context.store), "delete", fails_once)
     assert post(upload.good(3)).status_code == 503
-    assert list(context.store.list("")) == kept == [written[2]]
+    assert kept == [written[2]]
+    (mark,) = context.store.list(keys.importing())
+    assert list(context.store.list("")) == [written[2], mark]
+    monkeypatch.undo()
+    assert collect(context.database, context.store) == 0, "it may still be under way"
+    context.store.put(mark, (now() - timedelta(days=2)).isoformat().encode())
+    assert collect(context.database, context.store) == 1
+    assert list(context.store.list("")) == []
 
 
 class TestLimits:

@@ -1,6 +1,7 @@
 """Deleting a dataset: never one that a job names; rows and objects go, and what is left over is found later."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from sqlalchemy.exc import IntegrityError
 
 from service.api.dependencies import Context
 from service.datasets.collecting import collect
-from service.db import datasets, jobs
-from service.db.tables import AuditEntry, Base, DatasetVersion
+from service.datasets.importing import Import
+from service.db import datasets, jobs, uploads
+from service.db.tables import DEFAULT_PROJECT, AuditEntry, Base, DatasetVersion, now
+from tests.records import put_upload
 from workers.contract import keys
 from workers.contract.request import JobSpec
 from workers.contract.store import StoreUnavailable
@@ -117,6 +120,53 @@ def test_what_a_failing_store_leaves_is_collected(
     assert len(list(context.store.list(""))) == kept, "other datasets and imports under way stay"
     assert collect(context.database, context.store) == 0
     assert client.get(f"/v1/datasets/{other}").status_code == 200
+
+
+def imported_half(context: Context, dataset: str, silent: timedelta) -> None:
+    """What an import leaves that dies before its rows are written."""
+    context.store.put(keys.blob(dataset, "0" * 64), b"no row yet")
+    context.store.put(keys.blob(dataset, "1" * 64), b"nor here")
+    context.store.put(keys.importing(dataset), (now() - silent).isoformat().encode())
+
+
+def test_imports_that_died_are_collected_and_those_under_way_never(
+    create: Callable[[], str], client: TestClient, context: Context
+) -> None:
+    there = create()
+    context.store.put(keys.importing(there), (now() - timedelta(days=9)).isoformat().encode())
+    own = list(context.store.list(keys.dataset(there)))
+    imported_half(context, "ds-dead", timedelta(hours=25))
+    imported_half(context, "ds-alive", timedelta(hours=23))
+    imported_half(context, "ds-0001", timedelta(hours=25))
+    put_upload(context, "upl-0001", DEFAULT_PROJECT)  # can be completed again
+    assert collect(context.database, context.store) == 2
+    assert not list(context.store.list(keys.dataset("ds-dead")))
+    assert all(len(list(context.store.list(keys.dataset(dataset)))) == 2 for dataset in ("ds-alive", "ds-0001"))
+    assert list(context.store.list(keys.dataset(there))) == own
+    assert list(context.store.list(keys.importing())) == [keys.importing("ds-0001"), keys.importing("ds-alive")]
+    with context.sessions.begin() as session:
+        session.delete(uploads.get(session, "upl-0001", None))
+    assert collect(context.database, context.store) == 2
+    assert client.get(f"/v1/datasets/{there}").status_code == 200
+
+
+def test_an_import_is_marked_while_it_is_under_way(
+    upload: Any, client: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    record = Import.record
+
+    def look(self: Import, *arguments: Any) -> Any:
+        seen.append(list(context.store.list(keys.importing())))
+        assert collect(context.database, context.store) == 0
+        return record(self, *arguments)
+
+    monkeypatch.setattr(Import, "record", look)
+    file = ("x.zip", upload.zip(upload.good(2)))
+    dataset = client.post("/v1/datasets", files={"file": file}, data={"name": "x"}).json()["id"]
+    assert seen == [[keys.importing(dataset)]]
+    assert not list(context.store.list(keys.importing()))
+    assert len(list(context.store.list(keys.dataset(dataset)))) == 5
 
 
 def test_no_version_without_a_dataset(create: Callable[[], str], client: TestClient, context: Context) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 
 from service.api.dependencies import Context
 from service.datasets.correcting import Correction, read_base
+from service.datasets.warned import carried
 from service.db import datasets
 from service.db.tables import AuditEntry, DatasetVersion, Sample
-from service.errors import Conflict
+from service.errors import Conflict, FieldError
 from tests.volumes import nifti
 from workers.contract import keys, tables
 from workers.contract.store import StoreUnavailable
@@ -93,7 +94,7 @@ def test_a_version_is_its_base_but_for_the_changes(
     with context.database.read() as session:
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "version.create")).one()
     assert entry.target == dataset
-    assert entry.details == {"number": 2, "base": 1, "samples": 3, "excluded": 1, "relabelled": 1}
+    assert entry.details == {"number": 2, "base": 1, "samples": 3, "excluded": 1, "relabelled": 1, "added": 0}
 
 
 def test_the_base_may_be_an_older_version(create: Callable[..., str], correct: Correct, upload: Any) -> None:
@@ -129,6 +130,7 @@ def test_every_fault_is_named_and_nothing_is_stored(
         "masks/case 9.png": upload.encode(upload.disc()),
         "masks/case 8.nii.gz": b"",
         "images/new.png": upload.photo(),
+        "other/new.png": upload.photo(),
     }
     found = faults(correct(dataset, masks, exclude=["case 3", "nobody"]))
     assert found == {
@@ -138,7 +140,8 @@ def test_every_fault_is_named_and_nothing_is_stored(
         "masks/case 3.png": "is of a sample to exclude",
         "masks/case 9.png": "is of no sample: the version has none named 'case 9'",
         "masks/case 8.nii.gz": "is not PNG, JPEG or TIFF by its name (.nii.gz)",
-        "images/new.png": "is not directly in masks/",
+        "images/new.png": "has no mask",
+        "other/new.png": "is not directly in images/ or masks/",
         "exclude": "version 1 has no sample 'nobody'",
     }
     assert list(context.store.list("")) == before
@@ -156,6 +159,46 @@ def test_a_version_as_a_whole_must_make_sense(create: Callable[..., str], correc
     assert faults(correct(dataset, {f"masks/case {number}.png": empty for number in range(2)})) == {
         "changes": "leave only empty masks"
     }
+
+
+def test_warnings_of_samples_that_stay_are_kept(
+    create: Callable[..., str], correct: Correct, client: TestClient, upload: Any
+) -> None:
+    members = upload.good(6)
+    empty = upload.encode(np.zeros((20, 30), dtype=np.uint8))
+    members |= {f"masks/case {number}.png": empty for number in (0, 1, 2)}
+    members["images/case 5.png"] = members["images/case 4.png"]
+    members["notes.txt"] = b"ignored"
+    dataset = create(members)
+
+    def warnings(number: int) -> list[tuple[str, str]]:
+        found = client.get(f"/v1/datasets/{dataset}/versions/{number}").json()["warnings"]
+        return [(warning["file"], warning["reason"]) for warning in found]
+
+    first = [(f"masks/case {number}.png", "is empty") for number in (0, 1, 2)]
+    assert warnings(1)[1:] == [
+        *first,
+        ("images/case 5.png", "is the same image as images/case 4.png, with another mask"),
+    ]
+    mask = upload.encode(upload.disc())
+    same = {"masks/case 3.png": members["masks/case 3.png"]}
+    assert correct(dataset, {"masks/case 1.png": mask, **same}, exclude=["case 0"]).status_code == 201
+    repeated = ("case 5", "is the same image as case 4, with another mask")
+    told = ("masks/case 3.png", "is the mask that is there already in version 1")
+    assert warnings(2) == [("masks/case 2.png", "is empty"), told, repeated]
+    assert correct(dataset, {"masks/case 3.png": empty}).status_code == 201
+    assert warnings(3) == [("masks/case 2.png", "is empty"), ("masks/case 3.png", "is empty"), repeated]
+    assert correct(dataset, exclude=["case 4"]).status_code == 201
+    assert warnings(4) == [("masks/case 2.png", "is empty"), ("masks/case 3.png", "is empty")]
+
+
+def test_warnings_of_channels_belong_to_their_case() -> None:
+    found = [
+        FieldError(file=file, reason="is odd")
+        for file in ("top/imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/b.nii.gz", "dataset.json", None)
+    ]
+    assert [warning.file for warning in carried(found, {"a", "b"}, {"b"})] == [found[0].file, found[1].file]
+    assert carried(found, {"a", "a_0000"}, {"a_0000"}) == [found[1]]
 
 
 def test_parts_that_cannot_be_used(create: Callable[..., str], client: TestClient, upload: Any) -> None:

@@ -93,8 +93,8 @@ def test_a_layout_can_be_asked_for(upload: Any) -> None:
 
 def test_the_table_is_what_workers_read(upload: Any) -> None:
     checked = upload.check(folders())
-    table = tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media))
-    assert tables.holds_volumes(table)
+    table = tables.to_parquet(sample_table(sample_rows(checked), checked.mask_values, checked.media, checked.channels))
+    assert tables.holds_volumes(tables.schema_of(table))
     rows = tables.from_parquet(table, tables.VOLUMES).to_pylist()
     assert [(row["width"], row["height"], row["depth"]) for row in rows] == [SHAPE, SHAPE]
     assert [row[f"spacing_{axis}"] for row in rows for axis in "xyz"] == [0.5, 1, 2] * 2
@@ -182,7 +182,7 @@ def test_one_bad_file_hides_no_other(upload: Any) -> None:
 
 
 ABOUTS = {
-    "channels": ({"channel_names": {"0": "T1", "1": "T2"}}, "2 channels (T1, T2)"),
+    "channels": ({"channel_names": {"0": "T1", "2": "T2"}}, "has the channels 0, 2"),
     "ignore": ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "ignore label"),
     "regions": ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "'whole' is a region"),
     "gap": ({"labels": {"background": 0, "lesion": 2}}, "label values 0, 2"),
@@ -271,5 +271,5 @@ def test_damaged_volumes_are_faults_or_workers_read_them(
             assert all(fault.reason and fault.file for fault in refused.errors)
             continue
         passed += 1
-        decode_pair(damaged, label, checked.mask_values)
+        decode_pair([damaged], label, checked.mask_values)
     assert passed > 10
