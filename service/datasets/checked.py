@@ -59,6 +59,7 @@ class CheckedSample:
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
+    fingerprint: bytes | None = None  # what nearly equal images have nearly in common
     facts: Facts = Facts()
 
 

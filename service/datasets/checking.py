@@ -10,6 +10,7 @@ from pathlib import Path
 
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import CheckedDataset, CheckedSample, Findings
+from service.datasets.duplicates import find_alike
 from service.datasets.facts import read_facts
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
@@ -73,7 +74,7 @@ def check(
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
     warnings = _repeated(samples)
     if not faults:
-        samples = split(samples, options, [], found)
+        samples = split(samples, options, find_alike(samples, found), found)
     if faults:
         files = len({fault.file for fault in faults if fault.file})
         raise Invalid(
@@ -130,6 +131,7 @@ def _check_pair(
         height=image.height,
         foreground=mask.foreground,
         mask_encoded=mask.encoded,
+        fingerprint=image.fingerprint,
     )
 
 
