@@ -21,6 +21,7 @@ from service.api.fields import Name
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import field_errors, problems
+from service.datasets.annotators import Agreement
 from service.datasets.importing import Import
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import LayoutKind
@@ -52,6 +53,7 @@ class VersionResource(BaseModel):
     layout: LayoutKind = Field(description="how the upload was laid out")
     spatial_dims: int = Field(description="2: images; 3: volumes, which are trained by patches")
     mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
+    agreement: Agreement | None = Field(description="of the annotators; null: nobody is named")
     warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
     created_at: datetime
     samples: str = Field(description="where its samples are")
@@ -94,6 +96,9 @@ class DatasetSample(BaseModel):
     group: str | None = Field(description="such as a patient; no group is split")
     split: Literal["train", "test"] = Field(description="test: it is held out")
     annotator: str | None = Field(description="who drew the label")
+    agreement: float | None = Field(
+        description="mean Dice with the other annotators' masks of the same image, in [0, 1]; null: not known"
+    )
     verified: bool | None = Field(description="whether the label was checked; null: not known")
     image_sha256: str
     mask_sha256: str
@@ -352,6 +357,7 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         layout=LayoutKind(version.layout),
         spatial_dims=version.spatial_dims,
         mask_values=version.mask_values,
+        agreement=Agreement.model_validate(version.agreement) if version.agreement else None,
         warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         created_at=version.created_at,
         samples=f"/v1/datasets/{version.dataset_id}/versions/{version.number}/samples",
@@ -372,6 +378,7 @@ def sample_resource(row: tables.Sample) -> DatasetSample:
         group=row.group,
         split="test" if row.split == TEST else "train",
         annotator=row.annotator,
+        agreement=row.agreement,
         verified=row.verified,
         image_sha256=row.image_sha256,
         mask_sha256=row.mask_sha256,

@@ -85,6 +85,8 @@ def upload(
         terminal.say_json(dataset)
         return
     terminal.say(f"Dataset {dataset.id}, version {dataset.newest.number}: {terminal.splits(dataset.newest)}.")
+    for line in terminal.annotators(dataset.newest):
+        terminal.say(f"  {line}")
     for warning in dataset.newest.warnings:
         where = f"{warning.file}: " if warning.file else ""
         terminal.say(

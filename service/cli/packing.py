@@ -36,6 +36,8 @@ def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -
     if missing:
         raise ValueError(f"{source} has no folder {' and no folder '.join(missing)}; files are paired by name.")
     files = [path for part in parts for path in sorted((source / part).iterdir()) if path.is_file()]
+    if parts is PARTS:  # annotators may have folders of their own
+        files += sorted(path for path in (source / PARTS[1]).glob("*/*") if path.is_file())
     if parts is NNUNET and (source / DESCRIPTION).is_file():
         files.append(source / DESCRIPTION)
     if (source / ABOUT).is_file():

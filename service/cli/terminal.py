@@ -224,6 +224,19 @@ def splits(version: VersionResource) -> str:
     return f"{count} samples, {parts.train} to train on and {parts.test} held out ({parts.test / count:.1%})"
 
 
+def annotators(version: VersionResource) -> list[str]:
+    """Who drew the labels of a version, and how far they agree: a line each."""
+    if version.agreement is None:
+        return []
+    lines = []
+    for person in version.agreement.annotators:
+        agrees = "" if person.agreement is None else f", agreement with the others {person.agreement:.3f}"
+        lines.append(f"{person.annotator}: {person.masks} masks{agrees}")
+    for pair in version.agreement.pairs:
+        lines.append(f"{pair.first} and {pair.second}: Dice {pair.dice:.3f} on {pair.images} images")
+    return lines
+
+
 def projects_table(projects: Sequence[ProjectResource]) -> Table:
     """Projects, one a line."""
     table = _table("project", "name", "created")

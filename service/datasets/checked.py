@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from service.datasets.pairs import LayoutKind, Media, Pair
 from service.errors import FieldError
+
+if TYPE_CHECKING:
+    from service.datasets.annotators import Agreement
 
 
 @dataclass
@@ -72,3 +76,4 @@ class CheckedDataset:
     samples: list[CheckedSample]
     mask_values: list[int]  # position = class index, entry = pixel value
     warnings: list[FieldError]
+    agreement: Agreement | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from service.datasets.annotators import foreground_in, measure
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import CheckedDataset, CheckedSample, Findings
 from service.datasets.duplicates import find_alike
@@ -73,24 +74,42 @@ def check(
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
     warnings = _repeated(samples)
+    agreement = None
     if not faults:
         samples = split(samples, options, find_alike(samples, found), found)
+        samples, agreement = measure(samples, foreground_in(archive, limits, threshold))
+    # Of an image with several masks everything is found as often.
+    faults = _once(faults)
     if faults:
         files = len({fault.file for fault in faults if fault.file})
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + warnings)
+    return CheckedDataset(layout.kind, layout.media, samples, values, _once(found.warnings + warnings), agreement)
 
 
 def _with_facts(
     archive: Archive, layout: Layout, samples: list[CheckedSample], scratch: Path, found: Findings
 ) -> list[CheckedSample]:
-    """The samples with what `samples.csv` says of them."""
-    if layout.facts is None:
-        return samples
-    known = read_facts(archive, layout.facts, {pair.name: [pair.name] for pair in layout.pairs}, scratch, found)
-    return [replace(sample, facts=known.get(sample.pair.name, sample.facts)) for sample in samples]
+    """The samples with what the layout and `samples.csv` say of them."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for pair in layout.pairs:
+        for name in {pair.name, pair.image_name}:
+            names[name].append(pair.name)
+    known = read_facts(archive, layout.facts, names, scratch, found) if layout.facts else {}
+    told = []
+    for sample in samples:
+        facts, drew = known.get(sample.pair.name, sample.facts), sample.pair.annotator
+        if drew is not None and facts.annotator not in {None, drew} and layout.facts:
+            reason = f"says that {facts.annotator!r} drew {sample.pair.name!r}"
+            found.refuse(layout.facts.path, reason, "the folder says who did")
+        told.append(replace(sample, facts=replace(facts, annotator=drew or facts.annotator)))
+    return told
+
+
+def _once(found: list[FieldError]) -> list[FieldError]:
+    """The same without repetitions."""
+    return list({tuple(vars(fault).values()): fault for fault in found}.values())
 
 
 def _check_pair(
@@ -229,6 +248,8 @@ def _repeated(samples: list[CheckedSample]) -> list[FieldError]:
     warnings = []
     for first, *others in groups.values():
         for other in others:
+            if other.pair.image.path == first.pair.image.path:
+                continue  # one image with several masks
             same = other.mask_sha256 == first.mask_sha256
             reason = f"is the same image as {first.pair.image.path}, with {'the same' if same else 'another'} mask"
             hint = "keep one of them" if same else "one of the two masks must be wrong: look at both"

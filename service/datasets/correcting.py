@@ -11,6 +11,7 @@ from typing import IO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.datasets.annotators import summary
 from service.datasets.archive import Archive
 from service.datasets.checked import Findings
 from service.datasets.checking import sha256
@@ -123,6 +124,7 @@ class Correction:
             warnings=[warning.model_dump(exclude_none=True) for warning in self._found.warnings],
             layout=base.layout,
             spatial_dims=base.media.spatial_dims,
+            agreement=agreement.model_dump() if (agreement := summary(self._rows)) else None,
         )
         try:
             datasets.add_version(session, version, self._rows)
@@ -147,7 +149,7 @@ class Correction:
                 mask = self._masks.get(row["name"])
                 changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
                 rows.append({**row, **changed})
-        return numbered(rows)
+        return numbered(_agreed(rows, self._base.rows))
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
@@ -176,3 +178,10 @@ class Correction:
         if sha256(path) != mask.sha256:
             raise RuntimeError(f"{mask.member.path} changed between check and storing")
         return path
+
+
+def _agreed(rows: list[Row], before: list[Row]) -> list[Row]:
+    """The rows without the agreements that hold no more: those of images of which a mask is another now, or gone."""
+    masks = {(row["image_sha256"], row["mask_sha256"]) for row in rows}
+    changed = {row["image_sha256"] for row in before if (row["image_sha256"], row["mask_sha256"]) not in masks}
+    return [{**row, "agreement": None} if row["image_sha256"] in changed else row for row in rows]

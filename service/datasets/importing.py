@@ -76,6 +76,7 @@ class Import:
             layout=checked.layout,
             spatial_dims=checked.media.spatial_dims,
             samples=sample_rows(checked),
+            agreement=checked.agreement.model_dump() if checked.agreement else None,
         )
 
     def undo(self) -> None:

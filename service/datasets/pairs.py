@@ -47,6 +47,12 @@ class Pair:
     name: str
     image: Member
     mask: Member
+    annotator: str | None = None  # where the layout says it; the name is then that of the image, "@" and this
+
+    @property
+    def image_name(self) -> str:
+        """What its image is called; several samples may have the same."""
+        return self.name if self.annotator is None else self.name.removesuffix(f"@{self.annotator}")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def split(
     grouped = list(samples)
     if options.group_pattern is not None:
         grouped = _grouped_by(options.group_pattern, grouped, found)
+    grouped = [_of_its_image(sample) for sample in grouped]
     given = any(sample.facts.split for sample in grouped)
     if given and options.test_share:
         hint = "say which samples are held out there, or how many here"
@@ -75,13 +76,20 @@ def _key(sample: CheckedSample) -> str:
     return sample.facts.group or sample.pair.name
 
 
+def _of_its_image(sample: CheckedSample) -> CheckedSample:
+    """Masks of one image are a group, if nothing else is said."""
+    if sample.pair.annotator is None or sample.facts.group is not None:
+        return sample
+    return replace(sample, facts=replace(sample.facts, group=sample.pair.image_name))
+
+
 def _grouped_by(pattern: str, samples: list[CheckedSample], found: Findings) -> list[CheckedSample]:
     """Those without a group get the one that the pattern finds in their name."""
     search = compile_pattern(pattern).search
     grouped, missed = [], []
     for sample in samples:
         if sample.facts.group is None:
-            match = search(sample.pair.name)
+            match = search(sample.pair.image_name)
             group = match.group(1) if match else None
             if group:
                 sample = replace(sample, facts=replace(sample.facts, group=group))  # noqa: PLW2901 - it is the same one

@@ -29,6 +29,7 @@ def add(
     samples: Sequence[Mapping[str, Any]],
     layout: str = "folders",
     spatial_dims: int = 2,
+    agreement: dict[str, Any] | None = None,
 ) -> Dataset:
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
@@ -42,6 +43,7 @@ def add(
             warnings=warnings,
             layout=layout,
             spatial_dims=spatial_dims,
+            agreement=agreement,
         ),
         samples,
     )

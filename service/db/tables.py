@@ -172,6 +172,7 @@ class DatasetVersion(Base):
     warnings: Mapped[list[Any]]
     layout: Mapped[str] = mapped_column(String(16), default="folders")
     spatial_dims: Mapped[int] = mapped_column(default=2)
+    agreement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of annotators, if any is known
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

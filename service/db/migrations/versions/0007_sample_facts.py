@@ -25,6 +25,7 @@ def upgrade() -> None:
         op.add_column("samples", sa.Column(name, kind, nullable=True))
     op.add_column("dataset_versions", sa.Column("train_count", sa.Integer(), nullable=False, server_default="0"))
     op.execute("UPDATE dataset_versions SET train_count = sample_count")
+    op.add_column("dataset_versions", sa.Column("agreement", sa.JSON(none_as_null=True), nullable=True))
     op.create_table(
         "held_out_samples",
         sa.Column("job_id", sa.String(64), nullable=False),
@@ -40,6 +41,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_table("held_out_samples")
+    op.drop_column("dataset_versions", "agreement")
     op.drop_column("dataset_versions", "train_count")
     for name in reversed(FACTS):
         op.drop_column("samples", name)
