@@ -26,6 +26,7 @@ from workers.images import decode_channels, decode_mask, encode_mask
 from workers.network import build_network, single_output
 from workers.nifti import decode_channels as decode_volumes
 from workers.nifti import decode_labels, encode_labels, open_volume
+from workers.scores import dice
 from workers.sliding import predict_volume
 
 
@@ -62,16 +63,6 @@ def predict_nifti(network: nn.Module, description: dict[str, Any], paths: Sequen
     classes = predict_volume(network, torch.from_numpy(decode_volumes(sources)), description["patch_size"])
     values = np.array(description["mask_values"])
     return encode_labels(values.astype(np.min_scalar_type(values.max()))[classes.numpy()], sources[0])
-
-
-def dice(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> float:
-    """Mean Dice over the foreground classes; 1 where both are empty."""
-    scores = []
-    for c in range(1, classes):
-        p, t = prediction == c, truth == c
-        total = int(p.sum() + t.sum())
-        scores.append(2 * int((p & t).sum()) / total if total else 1.0)
-    return float(np.mean(scores))
 
 
 def _predict_png(network: nn.Module, description: dict[str, Any], paths: Sequence[Path]) -> bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from service.datasets.pairs import LayoutKind, Media, Pair
 from service.errors import FieldError
+
+if TYPE_CHECKING:
+    from service.datasets.annotators import Agreement
 
 
 @dataclass
@@ -31,8 +35,19 @@ class Findings:
         self.faults.append(FieldError(file=file, reason=reason, hint=hint))
 
     def warn(self, file: str, reason: str, hint: str = "") -> None:
-        """Note what deserves a look."""
-        self.warnings.append(FieldError(file=file, reason=reason, hint=hint))
+        """Note what deserves a look; `file` may be empty."""
+        self.warnings.append(FieldError(file=file or None, reason=reason, hint=hint))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What may be known of a sample beside its files; None where it is not."""
+
+    group: str | None = None
+    split: str | None = None
+    annotator: str | None = None
+    verified: bool | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,8 @@ class CheckedSample:
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
     channels: tuple[CheckedFile, ...] = ()  # those of `pair.channels`
+    fingerprint: bytes | None = None  # what nearly equal images have nearly in common
+    facts: Facts = Facts()
 
 
 @dataclass(frozen=True)
@@ -71,3 +88,4 @@ class CheckedDataset:
     mask_values: list[int]  # position = class index, entry = pixel value
     warnings: list[FieldError]
     channels: list[str]  # names of those that a network will see
+    agreement: Agreement | None = None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from service.datasets import remap
+from service.datasets.annotators import foreground_in, measure
 from service.datasets.archive import Archive, Extracted, MemberFault, sha256
 from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample, Findings
+from service.datasets.duplicates import find_alike
+from service.datasets.facts import read_facts
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Media, Pair
+from service.datasets.pairs import Layout, Media, Pair
 from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
 from service.datasets.rows import sample_row
+from service.datasets.splitting import split
 from service.datasets.volumes import VolumeCheck
 from service.datasets.warned import repetitions
 from service.errors import FieldError, Invalid
@@ -64,6 +69,7 @@ def check(
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
+    samples = _with_facts(archive, layout, samples, scratch, found)
     if layout.classes:
         values, value_faults = declared_values(found.values, layout.classes, found.warnings, mapping)
     else:
@@ -76,15 +82,47 @@ def check(
     ]
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
+    paths = {sample.pair.name: sample.pair.image.path for sample in samples}
+    warnings = repetitions([sample_row(0, sample) for sample in samples], paths)
+    agreement = None
+    if not faults:
+        samples = split(samples, options, find_alike(samples, found), found)
+        samples, agreement = measure(samples, foreground_in(archive, limits, threshold))
+    # Of an image with several masks everything is found as often.
+    faults = _once(faults)
     if faults:
         files = len({fault.file for fault in faults if fault.file})
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
     channels = list(layout.channels or default_channels(layout.media.spatial_dims))
-    paths = {sample.pair.name: sample.pair.image.path for sample in samples}
-    warnings = found.warnings + repetitions([sample_row(0, sample) for sample in samples], paths)
-    return CheckedDataset(layout.kind, layout.media, samples, values, warnings, channels)
+    return CheckedDataset(
+        layout.kind, layout.media, samples, values, _once(found.warnings + warnings), channels, agreement
+    )
+
+
+def _with_facts(
+    archive: Archive, layout: Layout, samples: list[CheckedSample], scratch: Path, found: Findings
+) -> list[CheckedSample]:
+    """The samples with what the layout and `samples.csv` say of them."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for pair in layout.pairs:
+        for name in {pair.name, pair.image_name}:
+            names[name].append(pair.name)
+    known = read_facts(archive, layout.facts, names, scratch, found) if layout.facts else {}
+    told = []
+    for sample in samples:
+        facts, drew = known.get(sample.pair.name, sample.facts), sample.pair.annotator
+        if drew is not None and facts.annotator not in {None, drew} and layout.facts:
+            reason = f"says that {facts.annotator!r} drew {sample.pair.name!r}"
+            found.refuse(layout.facts.path, reason, "the folder says who did")
+        told.append(replace(sample, facts=replace(facts, annotator=drew or facts.annotator)))
+    return told
+
+
+def _once(found: list[FieldError]) -> list[FieldError]:
+    """The same without repetitions."""
+    return list({tuple(vars(fault).values()): fault for fault in found}.values())
 
 
 def check_pair(
@@ -152,6 +190,7 @@ def check_pair(
         height=image.height,
         foreground=mask.foreground,
         mask_encoded=mask.encoded,
+        fingerprint=image.fingerprint,
     )
 
 

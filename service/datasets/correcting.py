@@ -11,6 +11,7 @@ from typing import IO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.datasets.annotators import summary
 from service.datasets.archive import Archive
 from service.datasets.checked import CheckedSample, Findings
 from service.datasets.limits import ImportLimits
@@ -19,6 +20,7 @@ from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
 from service.datasets.rows import Row, channel_names, sample_row, sample_table
 from service.datasets.sent import Expected, read_sent
+from service.datasets.splitting import numbered
 from service.datasets.storing import Source
 from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
@@ -40,7 +42,7 @@ class Base:
     mask_values: list[int]
     channels: list[str]
     warnings: list[FieldError]
-    rows: list[Row]  # in the order of their names
+    rows: list[Row]  # in the order of their ordinals
 
     @property
     def files(self) -> int:
@@ -148,6 +150,7 @@ class Correction:
             layout=base.layout,
             spatial_dims=base.media.spatial_dims,
             channels=base.channels,
+            agreement=agreement.model_dump() if (agreement := summary(self._rows)) else None,
         )
         try:
             datasets.add_version(session, version, self._rows)
@@ -171,7 +174,7 @@ class Correction:
                 del self._masks[name]
 
     def _corrected(self) -> list[Row]:
-        """The rows of the new version, numbered anew."""
+        """The rows of the new version, numbered anew; groups, splits and annotators stay."""
         rows: list[Row] = []
         for row in self._base.rows:
             if row["name"] not in self._exclude:
@@ -180,7 +183,7 @@ class Correction:
                 rows.append({**row, **changed})
         rows += [sample_row(0, sample) for sample in self._added]
         rows.sort(key=lambda row: str(row["name"]))
-        return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]
+        return numbered(_agreed(rows, self._base.rows))
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
@@ -189,10 +192,20 @@ class Correction:
             return [FieldError(field="changes", reason="change nothing", hint=hint)]
         if not self._rows:
             return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
-        if not any(row["foreground"] for row in self._rows):
+        trained = [row for row in self._rows if row["split"] != tables.TEST]
+        if not trained:
+            return [FieldError(field="exclude", reason="leaves no sample to train on: the others are held out")]
+        if not any(row["foreground"] for row in trained):
             return [FieldError(field="changes", reason="leave only empty masks", hint="there is nothing to learn from")]
         return []
 
     def _fetch(self, digest: str, target: Path) -> None:
         with target.open("wb") as sink:
             sink.writelines(self._store.read(keys.blob(self._base.dataset_id, digest)))
+
+
+def _agreed(rows: list[Row], before: list[Row]) -> list[Row]:
+    """The rows without the agreements that hold no more: those of images of which a mask is another now, or gone."""
+    masks = {(row["image_sha256"], row["mask_sha256"]) for row in rows}
+    changed = {row["image_sha256"] for row in before if (row["image_sha256"], row["mask_sha256"]) not in masks}
+    return [{**row, "agreement": None} if row["image_sha256"] in changed else row for row in rows]

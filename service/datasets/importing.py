@@ -82,6 +82,7 @@ class Import:
             spatial_dims=checked.media.spatial_dims,
             channels=checked.channels,
             samples=sample_rows(checked),
+            agreement=checked.agreement.model_dump() if checked.agreement else None,
         )
 
     def undo(self) -> None:

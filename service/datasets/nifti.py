@@ -60,6 +60,7 @@ def open_volume(path: Path, max_voxels: int) -> nib.Nifti1Image:
     """
     import nibabel as nib
     from nibabel.fileholders import FileHolder
+    from nibabel.orientations import io_orientation
 
     try:
         with path.open("rb") as file:
@@ -79,7 +80,7 @@ def open_volume(path: Path, max_voxels: int) -> nib.Nifti1Image:
         raise MemberFault(f"has {described(shape)} voxels", f"at most {max_voxels} voxels are accepted")
     if dtype.kind not in "iuf":
         raise MemberFault(f"has voxels of type {dtype}", "save it as integers or floats, one number a voxel")
-    if not np.isfinite(affine).all() or not np.linalg.det(affine):
+    if not np.isfinite(affine).all() or not np.linalg.det(affine) or np.isnan(io_orientation(affine)).any():
         raise MemberFault("does not say where its voxels lie: its affine is singular", "write sform or qform anew")
     return image
 

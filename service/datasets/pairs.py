@@ -49,6 +49,12 @@ class Pair:
     image: Member
     mask: Member
     channels: tuple[Member, ...] = ()  # the image files behind the first, where each channel has its own
+    annotator: str | None = None  # where the layout says it; the name is then that of the image, "@" and this
+
+    @property
+    def image_name(self) -> str:
+        """What its image is called; several samples may have the same."""
+        return self.name if self.annotator is None else self.name.removesuffix(f"@{self.annotator}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Layout:
         warnings: what is accepted and still deserves a look.
         classes: the name of each class by its value in the masks, where the dataset declares them.
         channels: the names of the channels that a network will see, where the dataset declares them.
+        facts: the file that says more of the samples, if there is one.
     """
 
     kind: LayoutKind
@@ -72,6 +79,7 @@ class Layout:
     warnings: list[FieldError]
     classes: Mapping[int, str] | None = None
     channels: tuple[str, ...] | None = None
+    facts: Member | None = None
 
 
 class Half:

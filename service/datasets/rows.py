@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ Row = dict[str, Any]  # the columns of `service.db.tables.Sample`, without datas
 
 
 def sample_rows(checked: CheckedDataset) -> list[Row]:
-    """The rows of an upload that has passed, in the order of their names."""
+    """The rows of an upload that has passed, in the order of its samples."""
     return [sample_row(ordinal, sample) for ordinal, sample in enumerate(checked.samples)]
 
 
@@ -34,6 +35,7 @@ def sample_row(ordinal: int, sample: CheckedSample) -> Row:
         "spacing": sample.spacing,
         "foreground": sample.foreground,
         "channels": [file.sha256 for file in sample.channels] or None,
+        **asdict(sample.facts),
     }
 
 

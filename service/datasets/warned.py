@@ -29,12 +29,19 @@ def repetitions(rows: Sequence[Mapping[str, Any]], paths: Mapping[str, str] | No
     warnings = []
     for first, *others in groups.values():
         for other in others:
+            if _image_name(other) == _image_name(first):
+                continue  # one image, which several people labelled
             same = other["mask_sha256"] == first["mask_sha256"]
             what = named.get(first["name"], first["name"])
             reason = f"{REPEATS}{what}, with {'the same' if same else 'another'} mask"
             hint = "keep one of them" if same else "one of the two masks must be wrong: look at both"
             warnings.append(FieldError(file=named.get(other["name"], other["name"]), reason=reason, hint=hint))
     return warnings
+
+
+def _image_name(row: Mapping[str, Any]) -> str:
+    """What the image of a sample is called; that of a mask by one of several annotators is `image@annotator`."""
+    return str(row["name"]).removesuffix(f"@{row['annotator']}")
 
 
 def carried(warnings: Sequence[FieldError], samples: Collection[str], changed: Collection[str]) -> list[FieldError]:

@@ -16,6 +16,7 @@ from service.db.audit import Action
 from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample, Upload
 from service.db.uploads import UploadState
 from service.errors import NotFound
+from workers.contract.tables import TEST
 
 ROWS_AT_ONCE = 5_000
 
@@ -30,6 +31,7 @@ def add(
     layout: str = "folders",
     spatial_dims: int = 2,
     channels: list[str] | None = None,
+    agreement: dict[str, Any] | None = None,
 ) -> Dataset:
     """Add a dataset with its version 1; `samples` are rows without dataset and version."""
     session.add(dataset)
@@ -44,6 +46,7 @@ def add(
             layout=layout,
             spatial_dims=spatial_dims,
             channels=channels,
+            agreement=agreement,
         ),
         samples,
     )
@@ -57,6 +60,7 @@ def add_version(session: Session, version: DatasetVersion, samples: Sequence[Map
         IntegrityError: the dataset has a version of that number, or is gone.
     """
     version.sample_count = len(samples)
+    version.train_count = sum(row.get("split") != TEST for row in samples)
     session.add(version)
     session.flush()
     for start in range(0, len(samples), ROWS_AT_ONCE):

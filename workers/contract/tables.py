@@ -9,7 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# One row per sample of a dataset version, in the order of `ordinal` (0, 1, 2, …).
+# What may be known of a sample beside its files; null where it is not.
+FACTS = (
+    pa.field("group", pa.string()),  # samples of one group, such as a patient, are not split between training and test
+    pa.field("split", pa.string()),  # TRAIN or TEST; null is TRAIN
+    pa.field("annotator", pa.string()),  # who drew the label
+    pa.field("verified", pa.bool_()),  # the label was checked, and is believed whatever the evidence
+    pa.field("agreement", pa.float32()),  # mean Dice with the other annotators' labels of the same image, in [0, 1]
+)
+TRAIN, TEST = "train", "test"
+
+# One row per sample of a dataset version, in the order of `ordinal` (0, 1, 2, …). Samples that are held out come last.
 # Schema metadata `mask_values`: JSON list; position = class index, entry = pixel value in the mask files.
 # Schema metadata `channels`: JSON list of the names of the channels that a network sees; see `channel_names`.
 REQUIRED = (
@@ -25,6 +35,7 @@ REQUIRED = (
 LATER = (
     # Where each channel is a file of its own: those behind `image_sha256`, which is the first. Null or empty: one file.
     pa.field("channels", pa.list_(pa.string())),
+    *FACTS,
 )
 SAMPLES = pa.schema([*REQUIRED, *LATER])
 MASK_VALUES, CHANNELS = b"mask_values", b"channels"
@@ -52,6 +63,14 @@ CONFIDENCE = pa.schema(
         pa.field("score", pa.float32(), nullable=False),  # in [0, 1], lower = look first
         pa.field("dice", pa.float32(), nullable=False),  # soft Dice of prediction and given label, this epoch
         pa.field("expected_dice", pa.float32(), nullable=False),  # the Dice that the network expects of itself
+    ]
+)
+
+# One row for each sample that is held out: how well the delivered network does on it.
+TEST_SCORES = pa.schema(
+    [
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("dice", pa.float32(), nullable=False),  # mean over the foreground classes; 1 where both are empty
     ]
 )
 
@@ -102,3 +121,16 @@ def from_parquet(data: bytes, schema: pa.Schema) -> pa.Table:
     if not table.schema.equals(schema, check_metadata=False):
         raise ValueError(f"unexpected columns {table.schema.names}, expected {schema.names}")
     return table
+
+
+def train_count(samples: pa.Table) -> int:
+    """Number of samples of a dataset version that are trained on, T: they have the ordinals 0 … T - 1.
+
+    Raises:
+        ValueError: one that is held out comes before one that is trained on.
+    """
+    held_out = [split == TEST for split in samples["split"].to_pylist()]
+    count = held_out.count(False)
+    if any(held_out[:count]):
+        raise ValueError(f"sample {held_out.index(True)} is held out, and comes before samples that are trained on")
+    return count
