@@ -29,6 +29,7 @@ from tests import postgres
 from tests.records import succeed
 from workers.contract import keys
 from workers.contract.request import JobSpec
+from workers.contract.tables import TEST
 
 API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 SCRIPTED_WORKER = Path(__file__).parent / "integration" / "scripted_worker.py"
@@ -102,9 +103,12 @@ def stranger(app: FastAPI) -> TestClient:
 
 @pytest.fixture
 def add_dataset(context: Context) -> Callable[..., str]:
-    """Put a dataset version into the database, without files: `add_dataset(names) -> dataset id`."""
+    """Put a dataset version into the database, without files: `add_dataset(names) -> dataset id`.
 
-    def add(names: list[str] | int = 6, project_id: str = DEFAULT_PROJECT) -> str:
+    The last `held_out` of its samples are not trained on.
+    """
+
+    def add(names: list[str] | int = 6, project_id: str = DEFAULT_PROJECT, held_out: int = 0) -> str:
         names = [f"case_{number:03}" for number in range(names)] if isinstance(names, int) else names
         dataset_id = f"ds-{secrets.token_hex(8)}"
         with context.sessions.begin() as session:
@@ -112,7 +116,12 @@ def add_dataset(context: Context) -> Callable[..., str]:
             session.flush()
             session.add(
                 DatasetVersion(
-                    dataset_id=dataset_id, number=1, sample_count=len(names), mask_values=[0, 255], warnings=[]
+                    dataset_id=dataset_id,
+                    number=1,
+                    sample_count=len(names),
+                    train_count=len(names) - held_out,
+                    mask_values=[0, 255],
+                    warnings=[],
                 )
             )
             session.flush()
@@ -127,6 +136,7 @@ def add_dataset(context: Context) -> Callable[..., str]:
                     width=64,
                     height=48,
                     foreground=0.25,
+                    split=TEST if ordinal >= len(names) - held_out else None,
                 )
                 for ordinal, name in enumerate(names)
             )

@@ -40,9 +40,9 @@ def put_volumes(
         for sha256, blob in zip(hashes, blobs, strict=True):
             store.put(keys.blob("ds-3d", sha256), blob)
         rows.append((ordinal, f"volume-{ordinal}", *hashes, *shape[:2], 0.1, shape[2], 0.5, 1.0, 2.0))
-    columns = [pa.array(c, f.type) for f, c in zip(tables.VOLUMES, zip(*rows, strict=True), strict=True)]
+    named = [dict(zip(tables.VOLUMES.names, row, strict=False)) for row in rows]
     schema = tables.VOLUMES.with_metadata({**tables.VOLUMES.metadata, tables.MASK_VALUES: json.dumps(mask_values)})
-    store.put(keys.version("ds-3d", 1), tables.to_parquet(pa.Table.from_arrays(columns, schema=schema)))
+    store.put(keys.version("ds-3d", 1), tables.to_parquet(pa.Table.from_pylist(named, schema=schema)))
 
 
 def put_balls(

@@ -20,10 +20,11 @@ from workers.contract.request import EpochManifest, ResultFile, ResultManifest, 
 from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
 from workers.exchange import gather
-from workers.images import encode_mask
+from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
 from workers.nifti import PERCENTILES
 from workers.run import Run
+from workers.scores import dice, write_scores
 from workers.sliding import predict_volume
 from workers.volumes import Volumes
 
@@ -73,52 +74,84 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
 def write_result(
     run: Run, learner: Learner, samples: AnySamples, state: dale.ConfidenceState, metrics: dict[str, float]
 ) -> None:
-    """Write the final network's mask of every sample, then the model, then the manifest. A collective."""
+    """Write the final network's mask of every sample, held out or not, then the model, then the manifest. A collective.
+
+    How well it does on the samples that are held out becomes part of the metrics and of the model's description.
+    """
     job_id = run.request.job_id
     network = learner.final.eval()
+    held_out = torch.tensor(samples.held_out[run.rank :: run.world_size], dtype=torch.long)
     if isinstance(samples, Samples):
         _write_images(run, network, learner.statistics, samples, state.ordinals)
+        scores = _write_images(run, network, learner.statistics, samples, held_out, score=True)
     else:
         _write_volumes(run, network, samples, state.ordinals)
+        scores = _write_volumes(run, network, samples, held_out, score=True)
+    test, summary = write_scores(run, scores)
     weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
     gather(None)
     if run.rank != 0:
         return
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
-        _result_file(run, "model.json", describe_model(run, learner, samples), "application/json"),
+        _result_file(run, "model.json", describe_model(run, learner, samples, summary), "application/json"),
     ]
     manifest = ResultManifest(
         job_id=job_id,
         attempt=run.attempt,
         epochs=run.request.spec.epochs,
-        metrics=metrics,
+        metrics=metrics | summary,
         files=files,
+        test=test,
         predictions=True,
     )
     run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
-    log.info("result", files=[file.name for file in files])
+    log.info("result", files=[file.name for file in files], **summary)
 
 
-def _write_images(run: Run, network: nn.Module, statistics: Statistics, samples: Samples, ordinals: Tensor) -> None:
+def _write_images(
+    run: Run, network: nn.Module, statistics: Statistics, samples: Samples, ordinals: Tensor, *, score: bool = False
+) -> dict[int, float]:
+    """Write the masks of some samples; their Dice with the labels in the images' own size by ordinal, if asked for."""
+    scores = {}
     for some in ordinals.split(PREDICTION_BATCH):
         images, _ = samples.batch(some)
         with torch.no_grad():
             masks = to_masks(network(to_network(images.to(run.device), statistics)))
         for ordinal, mask in zip(some.tolist(), masks, strict=True):
             key = keys.prediction(run.request.job_id, ordinal)
-            run.write(key, encode_mask(mask, *samples.size(ordinal)), "image/png")
+            written = encode_mask(mask, *samples.size(ordinal))
+            run.write(key, written, "image/png")
+            if score:
+                own = decode_mask(written, None, list(range(samples.classes)))
+                scores[ordinal] = dice(own, samples.label(ordinal), samples.classes)
+    return scores
 
 
-def _write_volumes(run: Run, network: nn.Module, samples: Volumes, ordinals: Tensor) -> None:
+def _write_volumes(
+    run: Run, network: nn.Module, samples: Volumes, ordinals: Tensor, *, score: bool = False
+) -> dict[int, float]:
+    """Write the masks of some volumes; their Dice with the labels by ordinal, if asked for."""
+    scores = {}
     for ordinal in ordinals.tolist():
-        classes = predict_volume(network, samples.volume(ordinal)[0], samples.patch_size)
+        image, label = samples.volume(ordinal)
+        classes = predict_volume(network, image, samples.patch_size)
         key = keys.prediction(run.request.job_id, ordinal, "nii.gz")
         run.write(key, samples.encode(ordinal, classes), "application/gzip")
+        if score:
+            scores[ordinal] = dice(classes.numpy(), label.numpy(), samples.classes)
+    return scores
 
 
-def describe_model(run: Run, learner: Learner, samples: AnySamples) -> bytes:
-    """`model.json`: how to build the network again and what its input and output mean."""
+def describe_model(run: Run, learner: Learner, samples: AnySamples, test: dict[str, float]) -> bytes:
+    """`model.json`: how to build the network again, what its input and output mean, and its Dice on held-out samples.
+
+    Args:
+        run: this rank's view of the run.
+        learner: what has learned.
+        samples: what from.
+        test: of `write_scores`; empty if no sample is held out.
+    """
     spec = run.request.spec
     description = {
         "network": {"name": spec.network.name, "arguments": learner.arguments},
@@ -128,6 +161,7 @@ def describe_model(run: Run, learner: Learner, samples: AnySamples) -> bytes:
         "std": [round(value, 6) for value in learner.statistics.std.tolist()],
         "classes": samples.classes,
         "mask_values": samples.mask_values,
+        **test,
         "job_id": run.request.job_id,
         "spec": spec.model_dump(mode="json"),
     }

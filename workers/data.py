@@ -73,11 +73,18 @@ class Samples:
         self.store, self.dataset_id, self.image_size = store, dataset_id, image_size
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
+        self._trained = tables.train_count(self.table)
         self._run = run
         self._cache = open_shared(equal_slots(len(self), 4 * image_size**2)) if run else None
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        """Number of samples that are trained on; they are the first."""
+        return self._trained
+
+    @property
+    def held_out(self) -> range:
+        """Ordinals of the samples that are not trained on. They are decoded whenever they are asked for."""
+        return range(self._trained, int(self.table.num_rows))
 
     @property
     def classes(self) -> int:
@@ -107,15 +114,30 @@ class Samples:
         images = torch.empty(len(ordinals), 3, size, size, dtype=torch.uint8)
         labels = torch.empty(len(ordinals), size, size, dtype=torch.uint8)
         for ordinal, image, label in zip(ordinals.tolist(), images, labels, strict=True):
-            if self._cache is None:
+            if self._cache is None or ordinal >= len(self):
                 self._decode(ordinal, image, label)
             elif not self._cache.read(ordinal, image, label):
                 self._decode(ordinal, image, label)
                 self._cache.write(ordinal, image, label)
         return images, labels
 
+    def label(self, ordinal: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Class indices (H, W) in the image's own size.
+
+        Raises:
+            SampleUnreadable: the mask is not what it should be.
+        """
+        name, sha256 = (self.table[column][ordinal].as_py() for column in ("name", "mask_sha256"))
+        try:
+            return decode_mask(self.store.get(keys.blob(self.dataset_id, sha256)), None, self.mask_values)
+        except (OSError, ValueError) as error:
+            raise SampleUnreadable(f"sample {name!r} (number {ordinal}) cannot be read: {error}") from error
+
     def statistics(self) -> Statistics:
-        """Mean, spread and class frequencies of the dataset. With a run a collective: its ranks share the work."""
+        """Mean, spread and class frequencies of the samples that are trained on.
+
+        With a run a collective: its ranks share the work.
+        """
         if self._run is None:
             return statistics_of(self, len(self), self.classes)
         run = self._run

@@ -23,6 +23,7 @@ from workers.data import Statistics, to_masks, to_network
 from workers.images import decode_image, decode_mask, encode_mask
 from workers.network import build_network, single_output
 from workers.nifti import decode_labels, decode_volume, encode_labels, open_volume
+from workers.scores import dice
 from workers.sliding import predict_volume
 
 
@@ -59,16 +60,6 @@ def predict_nifti(network: nn.Module, description: dict[str, Any], path: Path) -
     classes = predict_volume(network, torch.from_numpy(decode_volume(source)), description["patch_size"])
     values = np.array(description["mask_values"])
     return encode_labels(values.astype(np.min_scalar_type(values.max()))[classes.numpy()], source)
-
-
-def dice(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> float:
-    """Mean Dice over the foreground classes; 1 where both are empty."""
-    scores = []
-    for c in range(1, classes):
-        p, t = prediction == c, truth == c
-        total = int(p.sum() + t.sum())
-        scores.append(2 * int((p & t).sum()) / total if total else 1.0)
-    return float(np.mean(scores))
 
 
 def _predict_png(network: nn.Module, description: dict[str, Any], path: Path) -> bytes:

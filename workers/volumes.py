@@ -53,14 +53,21 @@ class Volumes:
         self.store, self.dataset_id, self.patch_size, self.seed = store, dataset_id, patch_size, seed
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.VOLUMES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
+        self._trained = tables.train_count(self.table)
         self._run = run
-        axes = (self.table[name].to_pylist() for name in ("width", "height", "depth"))
+        axes = (self.table[name][: self._trained].to_pylist() for name in ("width", "height", "depth"))
         head = 8 * (3 + (self.classes - 1) * CENTRES)  # bytes; then 2 of the image and 1 of the label a voxel
         sizes = [head + 3 * w * h * d for w, h, d in zip(*axes, strict=True)]
         self._cache = open_shared([0, *accumulate(sizes)]) if run else None
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        """Number of volumes that are trained on; they are the first."""
+        return self._trained
+
+    @property
+    def held_out(self) -> range:
+        """Ordinals of the volumes that are not trained on. They are decoded whenever they are asked for."""
+        return range(self._trained, int(self.table.num_rows))
 
     @property
     def classes(self) -> int:
@@ -104,7 +111,7 @@ class Volumes:
         return image, label
 
     def statistics(self) -> Statistics:
-        """Mean 0 and spread 1, by construction, and the class frequencies, counted over all voxels.
+        """Mean 0 and spread 1, by construction, and the class frequencies, counted over all voxels that are trained on.
 
         With a run a collective: each rank counts its share of the volumes (and so decodes them).
         """
@@ -124,13 +131,14 @@ class Volumes:
     def _head(self, ordinal: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Shape and centres, int64, flat; then image and label if they had to be decoded, None if they are kept."""
         head = torch.empty(3 + (self.classes - 1) * CENTRES, dtype=torch.long)
-        if self._cache is not None and self._cache.read(ordinal, head):
+        cache = self._cache if ordinal < len(self) else None
+        if cache is not None and cache.read(ordinal, head):
             return head, None
         decoded = self._decode(ordinal)
         head[:3] = torch.tensor(decoded[0].shape)
         head[3:] = torch.from_numpy(centres_of(decoded[1].numpy(), self.classes)).flatten()
-        if self._cache is not None:
-            self._cache.write(ordinal, head, *decoded)
+        if cache is not None:
+            cache.write(ordinal, head, *decoded)
         return head, decoded
 
     def _planes(

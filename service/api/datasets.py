@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -26,6 +26,7 @@ from service.datasets.options import ImportOptions
 from service.datasets.pairs import LayoutKind
 from service.db import audit, datasets, projects, tables
 from service.errors import FieldError, Invalid
+from workers.contract.tables import TEST
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
@@ -34,12 +35,20 @@ log = logging.get(__name__)
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the version, counted from 1")]
 
 
+class Splits(BaseModel):
+    """How many samples there are to train on, and how many are held out to judge the network by."""
+
+    train: int
+    test: int
+
+
 class VersionResource(BaseModel):
     """An immutable list of samples."""
 
     dataset_id: str
     number: int
     sample_count: int
+    splits: Splits
     layout: LayoutKind = Field(description="how the upload was laid out")
     spatial_dims: int = Field(description="2: images; 3: volumes, which are trained by patches")
     mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
@@ -82,6 +91,10 @@ class DatasetSample(BaseModel):
     depth: int | None = Field(description="of a volume: voxels along the third axis of its file")
     spacing: list[float] | None = Field(description="of a volume: mm between voxels, along each axis of its file")
     foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
+    group: str | None = Field(description="such as a patient; no group is split")
+    split: Literal["train", "test"] = Field(description="test: it is held out")
+    annotator: str | None = Field(description="who drew the label")
+    verified: bool | None = Field(description="whether the label was checked; null: not known")
     image_sha256: str
     mask_sha256: str
     image: str
@@ -89,7 +102,7 @@ class DatasetSample(BaseModel):
 
 
 class DatasetSamplePage(BaseModel):
-    """Some samples of a version, in the order of their names."""
+    """Some samples of a version: by name those that are trained on, then those that are held out."""
 
     samples: list[DatasetSample]
     next_page_token: str | None
@@ -145,7 +158,7 @@ async def read_upload(request: Request, _target: TargetDep) -> AsyncIterator[Upl
             "The upload must be multipart/form-data.",
             [FieldError(field="Content-Type", reason=f"is {kind or 'missing'}", hint="curl -F name=… -F file=@x.zip")],
         )
-    async with request.form(max_files=1, max_fields=8) as form:
+    async with request.form(max_files=1, max_fields=32) as form:
         file = form.get("file")
         faults = []
         if not isinstance(file, UploadFile):
@@ -175,7 +188,8 @@ BODY = {
                             "type": "string",
                             "format": "binary",
                             "description": "zip with images/ and masks/ (PNG, JPEG or TIFF, or NIfTI; the same name in "
-                            "both), or with nnU-Net's imagesTr/, labelsTr/ and dataset.json",
+                            "both), or with nnU-Net's imagesTr/, labelsTr/ and dataset.json; samples.csv beside them "
+                            "may say more (columns name, group, split, annotator, verified)",
                         },
                         **UploadFields.model_json_schema()["properties"],
                     },
@@ -279,7 +293,7 @@ def list_samples(
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> DatasetSamplePage:
-    """Samples of a version, in the order of their names."""
+    """Samples of a version: in the order of their names those that are trained on, then those that are held out."""
     arguments = {"list": "dataset samples", "dataset": dataset.id, "version": number}
     position = decode(page_token, arguments, int)
     limit = page_limit(page_size)
@@ -334,6 +348,7 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         dataset_id=version.dataset_id,
         number=version.number,
         sample_count=version.sample_count,
+        splits=Splits(train=version.train_count, test=version.sample_count - version.train_count),
         layout=LayoutKind(version.layout),
         spatial_dims=version.spatial_dims,
         mask_values=version.mask_values,
@@ -354,6 +369,10 @@ def sample_resource(row: tables.Sample) -> DatasetSample:
         depth=row.depth,
         spacing=row.spacing,
         foreground=row.foreground,
+        group=row.group,
+        split="test" if row.split == TEST else "train",
+        annotator=row.annotator,
+        verified=row.verified,
         image_sha256=row.image_sha256,
         mask_sha256=row.mask_sha256,
         image=f"{base}/image",

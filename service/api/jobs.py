@@ -34,6 +34,7 @@ class JobLinks(BaseModel):
     epochs: str
     logs: str
     samples: str
+    held_out: str
     model: str | None = Field(description="set once the job has succeeded")
 
 
@@ -51,7 +52,9 @@ class JobResource(BaseModel):
     )
     epochs_done: int
     progress: Progress | None
-    metrics: dict[str, Any] | None = Field(description="of the last finished epoch")
+    metrics: dict[str, Any] | None = Field(
+        description="of the last finished epoch; at the end also of held-out samples"
+    )
     failure: Failure | None
     created_at: datetime
     started_at: datetime | None
@@ -72,6 +75,7 @@ class PlannedDataset(BaseModel):
     dataset_id: str
     version: int
     sample_count: int
+    train_count: int = Field(description="samples that are trained on; the others are held out")
     spatial_dims: int = Field(description="2: images, 3: volumes")
     classes: int
 
@@ -133,6 +137,7 @@ def resource(job: tables.Job) -> JobResource:
             epochs=f"{base}/epochs",
             logs=f"{base}/logs",
             samples=f"{base}/samples",
+            held_out=f"{base}/held-out",
             model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
         ),
     )
@@ -204,6 +209,7 @@ def _plan(spec: JobSpec, checked: checks.Checked) -> JobPlan:
             dataset_id=version.dataset_id,
             version=version.number,
             sample_count=version.sample_count,
+            train_count=version.train_count,
             spatial_dims=version.spatial_dims,
             classes=len(version.mask_values),
         ),

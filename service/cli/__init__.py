@@ -95,6 +95,9 @@ def login(
 def samples(
     job_id: JobId,
     worst: Annotated[int, typer.Option(min=1, help="So many of the most doubted.")] = 20,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Those that were not trained on, that with the lowest Dice first.")
+    ] = False,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -108,11 +111,14 @@ def samples(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.samples(job_id, page_size=min(worst, 500)), worst))
+        if held_out:
+            tested = list(islice(dale.held_out(job_id), worst))
+        else:
+            found = list(islice(dale.samples(job_id, page_size=min(worst, 500)), worst))
     if as_json:
-        terminal.say_json(found)
+        terminal.say_json(tested if held_out else found)
     else:
-        terminal.out().print(terminal.samples_table(found))
+        terminal.out().print(terminal.held_out_table(tested) if held_out else terminal.samples_table(found))
 
 
 @app.command()

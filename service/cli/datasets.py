@@ -24,6 +24,11 @@ def upload(
     layout: Annotated[
         Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
     ] = "auto",
+    group_pattern: Annotated[
+        str | None, typer.Option(help=r"Finds the group (patient, …) in a sample's name, such as '^(P\d+)_'.")
+    ] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the groups to hold out, to judge the network by.")] = 0.0,
+    split_seed: Annotated[int, typer.Option(help="Which groups these are.")] = 0,
     resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
     project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
     url: Url = None,
@@ -45,7 +50,13 @@ def upload(
                     task, completed=done, total=size, description="uploading" if done < size else "being checked"
                 )
 
-            options = ImportOptions(mask_threshold=mask_threshold, layout=layout)
+            options = ImportOptions(
+                mask_threshold=mask_threshold,
+                layout=layout,
+                group_pattern=group_pattern,
+                test_share=test_share,
+                split_seed=split_seed,
+            )
             title = name or source.resolve().name.removesuffix(".zip")
 
             def begun(upload_id: str) -> None:
@@ -73,7 +84,7 @@ def upload(
     if as_json:
         terminal.say_json(dataset)
         return
-    terminal.say(f"Dataset {dataset.id}, version {dataset.newest.number}: {dataset.newest.sample_count} samples.")
+    terminal.say(f"Dataset {dataset.id}, version {dataset.newest.number}: {terminal.splits(dataset.newest)}.")
     for warning in dataset.newest.warnings:
         where = f"{warning.file}: " if warning.file else ""
         terminal.say(

@@ -11,6 +11,7 @@ from pathlib import Path
 PARTS = ("images", "masks")
 NNUNET = ("imagesTr", "labelsTr")
 DESCRIPTION = "dataset.json"  # of nnU-Net's raw format
+ABOUT = "samples.csv"  # what is known of the samples
 
 
 @contextmanager
@@ -37,6 +38,8 @@ def as_archive(source: Path, packed: Callable[[int, int], None] | None = None) -
     files = [path for part in parts for path in sorted((source / part).iterdir()) if path.is_file()]
     if parts is NNUNET and (source / DESCRIPTION).is_file():
         files.append(source / DESCRIPTION)
+    if (source / ABOUT).is_file():
+        files.append(source / ABOUT)
     with _packed(source, {path: str(path.relative_to(source)) for path in files}, packed) as archive:
         yield archive
 

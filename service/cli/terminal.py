@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
     from service.api.audit import AuditEntry
-    from service.api.datasets import DatasetResource
+    from service.api.datasets import DatasetResource, VersionResource
+    from service.api.held_out import HeldOutSample
     from service.api.jobs import JobPlan, JobResource
     from service.api.keys import KeyResource
     from service.api.projects import ProjectResource
@@ -198,7 +199,9 @@ def plan_lines(plan: JobPlan) -> Table:
     data, cluster = plan.dataset, plan.cluster
     starts = {"now": "now", "later": f"waits for {cluster.waiting_for}", "unknown": "unknown: no cluster answers now"}
     table.add_row("project", plan.project_id)
-    table.add_row("samples", f"{data.sample_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
+    if data.train_count < data.sample_count:
+        table.add_row("held out", f"{data.sample_count - data.train_count} samples")
+    table.add_row("samples", f"{data.train_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
     table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     table.add_row("starts", starts[cluster.starts])
     for name, value in plan.spec.model_dump(mode="json").items():
@@ -213,6 +216,22 @@ def samples_table(samples: Sequence[SampleResource]) -> Table:
         numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
         table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers))
     return table
+
+
+def held_out_table(samples: Sequence[HeldOutSample]) -> Table:
+    """Samples that were not trained on, as they came."""
+    table = _table("sample", "Dice")
+    for sample in samples:
+        table.add_row(Text(sample.sample), f"{sample.dice:.3f}")
+    return table
+
+
+def splits(version: VersionResource) -> str:
+    """How many samples a version has, and how many of them are held out."""
+    count, parts = version.sample_count, version.splits
+    if not parts.test:
+        return f"{count} samples"
+    return f"{count} samples, {parts.train} to train on and {parts.test} held out ({parts.test / count:.1%})"
 
 
 def projects_table(projects: Sequence[ProjectResource]) -> Table:

@@ -34,7 +34,7 @@ def correct(
     if as_json:
         terminal.say_json(version)
         return
-    terminal.say(f"Dataset {dataset}, version {version.number}: {version.sample_count} samples.")
+    terminal.say(f"Dataset {dataset}, version {version.number}: {terminal.splits(version)}.")
     for warning in version.warnings:
         terminal.say(f"  note: {warning.file}: {warning.reason}", "yellow")
     terminal.say(f"Train on it: dale train {dataset}:{version.number} --follow")

@@ -8,6 +8,7 @@ from typing import Literal
 
 import httpx
 
+from service.api.held_out import HeldOutPage, HeldOutSample
 from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.connection import PAGE, Connection
@@ -127,6 +128,10 @@ class Jobs(Connection):
         }
         url = f"/v1/jobs/{part(job_id)}/samples"
         return self._pages(SamplePage, url, parameters, lambda page: page.samples)
+
+    def held_out(self, job_id: str) -> Iterator[HeldOutSample]:
+        """The samples that a job was not trained on, the one with the lowest Dice first; once it has succeeded."""
+        return self._pages(HeldOutPage, f"/v1/jobs/{part(job_id)}/held-out", {}, lambda page: page.samples)
 
     def sample(self, job_id: str, name: str) -> SampleResource:
         """What a job believes of one sample now."""

@@ -29,8 +29,19 @@ class Findings:
         self.faults.append(FieldError(file=file, reason=reason, hint=hint))
 
     def warn(self, file: str, reason: str, hint: str = "") -> None:
-        """Note what deserves a look."""
-        self.warnings.append(FieldError(file=file, reason=reason, hint=hint))
+        """Note what deserves a look; `file` may be empty."""
+        self.warnings.append(FieldError(file=file or None, reason=reason, hint=hint))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What may be known of a sample beside its files; None where it is not."""
+
+    group: str | None = None
+    split: str | None = None
+    annotator: str | None = None
+    verified: bool | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class CheckedSample:
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes
+    fingerprint: bytes | None = None  # what nearly equal images have nearly in common
+    facts: Facts = Facts()
 
 
 @dataclass(frozen=True)

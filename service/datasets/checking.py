@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import CheckedDataset, CheckedSample, Findings
+from service.datasets.duplicates import find_alike
+from service.datasets.facts import read_facts
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Media, Pair
+from service.datasets.pairs import Layout, Media, Pair
 from service.datasets.pixels import inspect_image, inspect_mask
+from service.datasets.splitting import split
 from service.datasets.volumes import VolumeCheck
 from service.errors import FieldError, Invalid
 
@@ -59,6 +63,7 @@ def check(
         if sample:
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
+    samples = _with_facts(archive, layout, samples, scratch, found)
     if layout.classes:
         values, value_faults = declared_values(found.values, layout.classes, found.warnings)
     else:
@@ -67,12 +72,25 @@ def check(
     faults += value_faults
     if not layout.pairs and not faults:
         faults.append(FieldError(field="file", reason="has no images", hint="add images and their masks"))
+    warnings = _repeated(samples)
+    if not faults:
+        samples = split(samples, options, find_alike(samples, found), found)
     if faults:
         files = len({fault.file for fault in faults if fault.file})
         raise Invalid(
             f"{files} files of the upload cannot be used; nothing was stored." if files else faults[0].reason, faults
         )
-    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + _repeated(samples))
+    return CheckedDataset(layout.kind, layout.media, samples, values, found.warnings + warnings)
+
+
+def _with_facts(
+    archive: Archive, layout: Layout, samples: list[CheckedSample], scratch: Path, found: Findings
+) -> list[CheckedSample]:
+    """The samples with what `samples.csv` says of them."""
+    if layout.facts is None:
+        return samples
+    known = read_facts(archive, layout.facts, {pair.name: [pair.name] for pair in layout.pairs}, scratch, found)
+    return [replace(sample, facts=known.get(sample.pair.name, sample.facts)) for sample in samples]
 
 
 def _check_pair(
@@ -113,6 +131,7 @@ def _check_pair(
         height=image.height,
         foreground=mask.foreground,
         mask_encoded=mask.encoded,
+        fingerprint=image.fingerprint,
     )
 
 

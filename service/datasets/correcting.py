@@ -19,6 +19,7 @@ from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.pairs import Media
 from service.datasets.pixels import inspect_mask
 from service.datasets.rows import Row, sample_table
+from service.datasets.splitting import numbered
 from service.db import datasets
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
@@ -36,7 +37,7 @@ class Base:
     layout: str
     media: Media
     mask_values: list[int]
-    rows: list[Row]  # in the order of their names
+    rows: list[Row]  # in the order of their ordinals
 
 
 def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
@@ -139,14 +140,14 @@ class Correction:
                 del self._masks[name]
 
     def _corrected(self) -> list[Row]:
-        """The rows of the new version, numbered anew."""
+        """The rows of the new version, numbered anew; groups, splits and annotators stay."""
         rows: list[Row] = []
         for row in self._base.rows:
             if row["name"] not in self._exclude:
                 mask = self._masks.get(row["name"])
                 changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
-                rows.append({**row, **changed, "ordinal": len(rows)})
-        return rows
+                rows.append({**row, **changed})
+        return numbered(rows)
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
@@ -154,7 +155,10 @@ class Correction:
             return [FieldError(field="changes", reason="change nothing", hint="exclude samples, or send other masks")]
         if not self._rows:
             return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
-        if not any(row["foreground"] for row in self._rows):
+        trained = [row for row in self._rows if row["split"] != tables.TEST]
+        if not trained:
+            return [FieldError(field="exclude", reason="leaves no sample to train on: the others are held out")]
+        if not any(row["foreground"] for row in trained):
             return [FieldError(field="changes", reason="leave only empty masks", hint="there is nothing to learn from")]
         return []
 

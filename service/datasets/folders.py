@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import PurePosixPath
 
+from service.datasets import facts
 from service.datasets.archive import Archive, Member
 from service.datasets.pairs import ENDINGS, NAMED, Half, Layout, LayoutKind, Media, pair_up, split_ending
 from service.errors import FieldError
@@ -27,6 +28,8 @@ def read_folders(archive: Archive, top: str) -> Layout:
     inside: list[tuple[Member, PurePosixPath]] = []
     for member in archive.members:
         path = PurePosixPath(member.path).relative_to(top) if member.path.startswith(top) else None
+        if member.path == top + facts.FILE:
+            continue
         if path is None or path.parts[0] not in FOLDERS:
             warnings.append(FieldError(file=member.path, reason="is not in images/ or masks/, ignored"))
         else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from service.datasets import folders, nnunet
+from service.datasets import facts, folders, nnunet
 from service.datasets.archive import LAYOUT_HINT, Archive, Member
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Layout, LayoutKind, tops
@@ -51,8 +52,11 @@ def read_layout(archive: Archive, limits: ImportLimits, scratch: Path, asked: La
         places = ", ".join(sorted(top or "the top of the zip" for top in whole))
         raise _refused(f"has {both} more than once: in {places}", LAYOUT_HINT)
     if kind is LayoutKind.NNUNET:
-        return nnunet.read_nnunet(archive, whole[0], limits, scratch)
-    return folders.read_folders(archive, whole[0])
+        layout = nnunet.read_nnunet(archive, whole[0], limits, scratch)
+    else:
+        layout = folders.read_folders(archive, whole[0])
+    about = [member for member in archive.members if member.path == whole[0] + facts.FILE]
+    return replace(layout, facts=about[0] if about else None)
 
 
 def _seen(paths: list[str], missing: str) -> str:

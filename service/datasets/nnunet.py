@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from service.datasets import facts
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Half, Layout, LayoutKind, Media, pair_up
@@ -56,7 +57,7 @@ def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path)
     for member in archive.members:
         path = PurePosixPath(member.path).relative_to(top) if member.path.startswith(top) else None
         if path is None or path.parts[0] not in FOLDERS:
-            if member.path != top + DESCRIPTION:
+            if member.path not in {top + DESCRIPTION, top + facts.FILE}:
                 ignored[member.path.rpartition("/")[0]] += 1
             continue
         half = images if path.parts[0] == "imagesTr" else labels

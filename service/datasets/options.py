@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.datasets.pairs import LayoutKind
+
+MAX_PATTERN = 200
+PATTERN_MEMORY = 1 << 20  # bytes that a compiled pattern may take
+
+
+def compile_pattern(pattern: str) -> Any:
+    """A regular expression by RE2, whose time grows with the text alone: whoever writes the pattern may be anybody.
+
+    Raises:
+        ValueError: it is none, or has not one group exactly.
+    """
+    import re2  # noqa: PLC0415 - most uploads have no pattern
+
+    options = re2.Options()
+    options.max_mem, options.log_errors = PATTERN_MEMORY, False
+    try:
+        compiled = re2.compile(pattern, options=options)
+    except re2.error as error:
+        why = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error
+        raise ValueError(f"is no regular expression as RE2 knows them: {why}") from error
+    if compiled.groups != 1:
+        raise ValueError(f"has {compiled.groups} groups in parentheses; it must have one, which is the group's name")
+    return compiled
 
 
 class ImportOptions(BaseModel):
@@ -24,6 +47,27 @@ class ImportOptions(BaseModel):
         default="auto",
         description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
     )
+    group_pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PATTERN,
+        description=r"regular expression (RE2) that finds a sample's group in its name, such as ^(P\d+)_ ; samples of "
+        "one group, such as a patient, are never split",
+    )
+    test_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="share of the groups that is held out, drawn by a hash; the network is judged on them at the end",
+    )
+    split_seed: int = Field(default=0, ge=0, lt=2**32, description="of that draw")
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            compile_pattern(value)
+        return value
 
     @property
     def asked(self) -> LayoutKind | None:

@@ -60,6 +60,7 @@ class Layout:
         faults: files that cannot be used.
         warnings: what is accepted and still deserves a look.
         classes: the name of each class by its value in the masks, where the dataset declares them.
+        facts: the file that says more of the samples, if there is one.
     """
 
     kind: LayoutKind
@@ -68,6 +69,7 @@ class Layout:
     faults: list[FieldError]
     warnings: list[FieldError]
     classes: Mapping[int, str] | None = None
+    facts: Member | None = None
 
 
 class Half:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from service.datasets.archive import MemberFault
+from service.datasets.duplicates import fingerprint
 
 ORIENTATION = 0x0112
 IMAGE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F"}
@@ -26,6 +27,7 @@ class ImageFacts:
     height: int
     media_type: str
     constant: bool
+    fingerprint: bytes | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def inspect_image(path: Path, max_pixels: int) -> ImageFacts:
         if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
             raise MemberFault("has pixels that are not finite numbers", "save it as 8-bit RGB or greyscale")
         constant = all(low == high for low, high in bands)
-        return ImageFacts(image.width, image.height, MEDIA_TYPES[image.format or ""], constant)
+        return ImageFacts(image.width, image.height, MEDIA_TYPES[image.format or ""], constant, fingerprint(image))
 
 
 def inspect_mask(path: Path, max_pixels: int, threshold: int | None, stored: Path) -> MaskFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ Row = dict[str, Any]  # the columns of `service.db.tables.Sample`, without datas
 
 
 def sample_rows(checked: CheckedDataset) -> list[Row]:
-    """The rows of an upload that has passed, in the order of their names."""
+    """The rows of an upload that has passed, in the order of its samples."""
     return [
         {
             "ordinal": ordinal,
@@ -28,6 +29,7 @@ def sample_rows(checked: CheckedDataset) -> list[Row]:
             "depth": sample.depth,
             "spacing": sample.spacing,
             "foreground": sample.foreground,
+            **asdict(sample.facts),
         }
         for ordinal, sample in enumerate(checked.samples)
     ]

@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
 from service.datasets.checked import CheckedSample, Findings
+from service.datasets.duplicates import fingerprint_of_plane
 from service.datasets.limits import ImportLimits
-from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
+from service.datasets.nifti import (
+    MEDIA_TYPES,
+    described,
+    is_packed,
+    open_volume,
+    orientation,
+    planes,
+    slab,
+    spacing,
+    unpack,
+)
 from service.datasets.pairs import Pair
 from service.errors import FieldError, Invalid
 
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     import nibabel as nib
 
 SAME_PLACE = 1e-2  # mm, and mm a voxel: so far may the affines of an image and its label differ, as workers allow it
+AXIAL = 2  # of the axes of RAS+: the one that axial planes are perpendicular to
 MAX_VALUE = 65_535  # of a label
 
 
@@ -54,7 +66,7 @@ class VolumeCheck:
         """
         image = label = None
         try:
-            image, constant = self._image(pair.image)
+            image, constant, mark = self._image(pair.image)
         except MemberFault as fault:
             found.refuse(pair.image.path, fault.reason, fault.hint)
         try:
@@ -83,6 +95,7 @@ class VolumeCheck:
             depth=image.shape[2],
             spacing=spacing(image.affine),
             foreground=foreground,
+            fingerprint=mark,
         )
 
     def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
@@ -105,8 +118,11 @@ class VolumeCheck:
             return None
         return label, float(1 - counts[0] / counts.sum())
 
-    def _image(self, member: Member) -> tuple[VolumeFacts, bool]:
-        """What is in an image, and whether its intensity is the same everywhere."""
+    def _image(self, member: Member) -> tuple[VolumeFacts, bool, bytes | None]:
+        """What is in an image, whether its intensity is the same everywhere, and what volumes like it have in common.
+
+        The latter is the fingerprint of the axial plane in the middle.
+        """
         facts, file = self._opened(member)
         low, high = np.inf, -np.inf
         for some in planes(file):
@@ -115,7 +131,9 @@ class VolumeCheck:
             if not np.isfinite(values).all():
                 raise MemberFault("has voxels that are not finite numbers", "replace NaN and infinity by an intensity")
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-        return facts, low == high
+        axis = next(place for place, (name, _) in enumerate(orientation(facts.affine)) if name == AXIAL)
+        middle = np.asanyarray(slab(file, axis, facts.shape[axis] // 2).dataobj).squeeze(AXIAL)
+        return facts, low == high, fingerprint_of_plane(middle)
 
     def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64]]:
         """What is in a label, and how many voxels have each value."""

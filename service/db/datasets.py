@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from service.db.audit import Action
 from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample
 from service.errors import NotFound
+from workers.contract.tables import TEST
 
 ROWS_AT_ONCE = 5_000
 
@@ -54,6 +55,7 @@ def add_version(session: Session, version: DatasetVersion, samples: Sequence[Map
         IntegrityError: the dataset has a version of that number, or is gone.
     """
     version.sample_count = len(samples)
+    version.train_count = sum(row.get("split") != TEST for row in samples)
     session.add(version)
     session.flush()
     for start in range(0, len(samples), ROWS_AT_ONCE):

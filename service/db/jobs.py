@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db import confidences
+from service.db import confidences, held_out
 from service.db.tables import (
     Artifact,
     Attempt,
@@ -164,9 +164,9 @@ def get_version(session: Session, dataset_id: str, number: int) -> DatasetVersio
     return session.get(DatasetVersion, (dataset_id, number))
 
 
-def sample_count(session: Session, job: Job) -> int:
-    """Number of samples that a job trains on."""
-    query = select(DatasetVersion.sample_count).where(
+def train_count(session: Session, job: Job) -> int:
+    """Number of samples that a job trains on: they have the first ordinals of its dataset version."""
+    query = select(DatasetVersion.train_count).where(
         DatasetVersion.dataset_id == job.dataset_id, DatasetVersion.number == job.dataset_version
     )
     return session.scalars(query).one()
@@ -190,8 +190,18 @@ def add_epoch(session: Session, job: Job, manifest: EpochManifest, rows: pa.Tabl
     add_event(session, job.id, "epoch", {"epoch": manifest.epoch, "metrics": manifest.metrics})
 
 
-def add_result(session: Session, job: Job, manifest: ResultManifest) -> None:
-    """Take in what a finished run left."""
+def add_result(session: Session, job: Job, manifest: ResultManifest, scores: pa.Table | None = None) -> None:
+    """Take in what a finished run left.
+
+    Args:
+        session: a transaction.
+        job: the job, locked.
+        manifest: the result's commit mark.
+        scores: of the samples that were held out (`tables.TEST_SCORES`), if any were.
+    """
+    if scores is not None and scores.num_rows:
+        held_out.insert_scores(session, job, scores)
+        job.metrics = manifest.metrics
     for file in manifest.files:
         session.merge(
             Artifact(
@@ -268,7 +278,7 @@ def sample_filters(
 def count_samples(session: Session, job: Job, filters: Sequence[ColumnElement[bool]]) -> int:
     """How many samples of a job match, of those that have a confidence."""
     if not filters:  # all: an epoch has a row for each
-        return sample_count(session, job) if job.epochs_done else 0
+        return train_count(session, job) if job.epochs_done else 0
     query = select(func.count()).select_from(JobSample).where(JobSample.job_id == job.id, *filters)
     return session.scalar(query) or 0
 

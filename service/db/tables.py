@@ -158,12 +158,16 @@ class Upload(Base):
 
 
 class DatasetVersion(Base):
-    """An immutable list of samples; its Parquet twin in the store is what workers read."""
+    """An immutable list of samples; its Parquet twin in the store is what workers read.
+
+    The first `train_count` samples by ordinal are trained on, the others are held out.
+    """
 
     __tablename__ = "dataset_versions"
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sample_count: Mapped[int]
+    train_count: Mapped[int] = mapped_column(default=lambda context: context.get_current_parameters()["sample_count"])
     mask_values: Mapped[list[Any]]
     warnings: Mapped[list[Any]]
     layout: Mapped[str] = mapped_column(String(16), default="folders")
@@ -190,6 +194,12 @@ class Sample(Base):
     depth: Mapped[int | None]  # of a volume
     spacing: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # of a volume: mm along each axis
     foreground: Mapped[float]
+    # What is known beside the files, as `workers.contract.tables.FACTS` says.
+    group: Mapped[str | None] = mapped_column(String(255))
+    split: Mapped[str | None] = mapped_column(String(8))
+    annotator: Mapped[str | None] = mapped_column(String(255))
+    verified: Mapped[bool | None]
+    agreement: Mapped[float | None]
 
 
 class Review(Base):
@@ -314,6 +324,17 @@ class JobSample(Base):
     score: Mapped[float]
     dice: Mapped[float]
     expected_dice: Mapped[float]
+
+
+class HeldOutSample(Base):
+    """How well the network that a job delivered does on a sample that it was not trained on."""
+
+    __tablename__ = "held_out_samples"
+    __table_args__ = (Index("ix_held_out_samples_dice", "job_id", "dice", "ordinal"),)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255))
+    dice: Mapped[float]
 
 
 class Artifact(Base):

@@ -86,7 +86,30 @@ def read_rows(store: ObjectStore, manifest: EpochManifest, samples: int) -> pa.T
     return pa.table({"ordinal": ordinals, "rank": ranks, **values})
 
 
-def _read_shard(store: ObjectStore, shard: Shard, mark: str) -> pa.Table:
+def read_scores(store: ObjectStore, manifest: ResultManifest, first: int, end: int) -> pa.Table:
+    """The Dice of each held-out sample, in the order of the ordinals (`tables.TEST_SCORES`).
+
+    Args:
+        store: where the shards are.
+        manifest: the result's commit mark.
+        first: ordinal of the first sample that is held out.
+        end: number of samples; those held out have the ordinals first, first + 1, … end - 1.
+
+    Raises:
+        DamagedError: a shard is not what the manifest says, or the shards are not one row for each sample.
+    """
+    mark = keys.result_manifest(manifest.job_id)
+    shards = [_read_shard(store, shard, mark, tables.TEST_SCORES) for shard in manifest.test]
+    table = pa.concat_tables([tables.TEST_SCORES.empty_table(), *shards]).sort_by("ordinal")
+    if table["ordinal"].to_pylist() != list(range(first, end)):
+        what = f"the result scores {table.num_rows} held-out samples; those from {first} to {end - 1} are expected"
+        raise DamagedError(what, mark)
+    if not np.isfinite(table["dice"].to_numpy()).all():
+        raise DamagedError("the result has a Dice that is no finite number", mark)
+    return table
+
+
+def _read_shard(store: ObjectStore, shard: Shard, mark: str, schema: pa.Schema = tables.CONFIDENCE) -> pa.Table:
     try:
         data = store.get(shard.key)
     except ObjectMissing as error:
@@ -94,7 +117,7 @@ def _read_shard(store: ObjectStore, shard: Shard, mark: str) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise DamagedError(f"{shard.key} has another sha256 than its manifest says", mark)
     try:
-        table = tables.from_parquet(data, tables.CONFIDENCE)
+        table = tables.from_parquet(data, schema)
     except (ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{shard.key}: {error}", mark) from error
     if table.num_rows != shard.rows:

@@ -105,7 +105,7 @@ def _take_epoch(context: Context, view: View) -> bool:
         manifest = ingest.read_epoch(context.store, view.job_id, epoch)
         if manifest is None:
             return False
-        samples = jobs.sample_count(session, job)
+        samples = jobs.train_count(session, job)
     rows = ingest.read_rows(context.store, manifest, samples)
     with context.sessions.begin() as session:
         job = jobs.lock_job(session, view.job_id)

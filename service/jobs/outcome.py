@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from service import logging
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import datasets, jobs
 from service.jobs import ingest
 from service.jobs.intake import View
 from service.jobs.lifecycle import RunStatus
@@ -26,6 +28,7 @@ class Outcome:
         result: what the finished run left, if it is whole.
         report: why the attempt says that it failed.
         damage: what of its objects cannot be used.
+        scores: of the samples that were held out, with the result.
         broken: whether another attempt can mend it: processes were killed or lost, the store was away for too long
             (also to take a report), or what was written is damaged.
     """
@@ -34,6 +37,7 @@ class Outcome:
     report: Failure | None
     damage: ingest.DamagedError | None
     broken: bool
+    scores: pa.Table | None = None
 
 
 def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedError | None) -> Outcome:
@@ -47,9 +51,10 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
     """
     if not run.status.over:
         return Outcome(None, None, damage, broken=False)
-    result = None
+    result = scores = None
     try:
         result = _result(context, view)
+        scores = _scores(context, view, result) if result else None
     except ingest.DamagedError as error:
         damage = damage or error
     try:
@@ -61,7 +66,7 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
         broken = report.kind in MENDABLE
     else:
         broken = damage is not None or run.status in {RunStatus.FAILED, RunStatus.SUCCEEDED}
-    return Outcome(result if damage is None else None, report, damage, broken)
+    return Outcome(result if damage is None else None, report, damage, broken, scores)
 
 
 def _result(context: Context, view: View) -> ResultManifest | None:
@@ -76,6 +81,18 @@ def _result(context: Context, view: View) -> ResultManifest | None:
         what = f"the run left {done} of {result.epochs} epochs in the store"
         raise ingest.DamagedError(what, mark=keys.result_manifest(view.job_id))
     return result
+
+
+def _scores(context: Context, view: View, result: ResultManifest) -> pa.Table:
+    """How well the network does on each sample that was held out.
+
+    Raises:
+        DamagedError: they are not what they should be.
+    """
+    with context.database.read() as session:
+        version = datasets.version(session, view.spec.dataset_id, view.spec.dataset_version)
+        first, end = version.train_count, version.sample_count
+    return ingest.read_scores(context.store, result, first, end)
 
 
 def epochs_done(context: Context, view: View) -> int:

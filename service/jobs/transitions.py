@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from service import logging
@@ -56,11 +57,11 @@ def running(context: Context, view: View) -> bool:
     return _change(context, view, change)
 
 
-def succeed(context: Context, view: View, result: ResultManifest, tail: str) -> bool:
-    """The run is over and has left its result."""
+def succeed(context: Context, view: View, result: ResultManifest, scores: pa.Table | None, tail: str) -> bool:
+    """The run is over and has left its result, with the scores of held-out samples if there are any."""
 
     def change(session: Session, job: Job) -> None:
-        jobs.add_result(session, job, result)
+        jobs.add_result(session, job, result, scores)
         jobs.end_attempt(session, job, tail)
         jobs.set_state(session, job, State.SUCCEEDED)
 

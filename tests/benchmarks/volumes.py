@@ -79,9 +79,9 @@ def put(store: ObjectStore, data: Path, names: list[str], bad: dict[str, int], s
             store.put(keys.blob(DATASET, sha256), blob)
         spacing = [float(edge) for edge in image.header.get_zooms()]
         rows.append((ordinal, name, *hashes, *image.shape[:2], float((mask > 0).mean()), image.shape[2], *spacing))
-    columns = [pa.array(c, f.type) for f, c in zip(tables.VOLUMES, zip(*rows, strict=True), strict=True)]
+    named = [dict(zip(tables.VOLUMES.names, row, strict=False)) for row in rows]
     schema = tables.VOLUMES.with_metadata({**tables.VOLUMES.metadata, tables.MASK_VALUES: json.dumps([0, 1, 2])})
-    store.put(keys.version(DATASET, 1), tables.to_parquet(pa.Table.from_arrays(columns, schema=schema)))
+    store.put(keys.version(DATASET, 1), tables.to_parquet(pa.Table.from_pylist(named, schema=schema)))
     return changed
 
 

@@ -98,9 +98,8 @@ def put_dataset(store: ObjectStore, root: Path) -> None:
         for sha256, blob in zip(hashes, blobs, strict=True):
             store.put(keys.blob("ds-1", sha256), blob)
         rows.append((ordinal, name, *hashes, SIZE, SIZE, float(label.mean())))
-    columns = [pa.array(column) for column in zip(*rows, strict=True)]
-    table = pa.Table.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+    table = pa.Table.from_pylist(
+        [dict(zip(tables.SAMPLES.names, row, strict=False)) for row in rows], schema=tables.SAMPLES
     )
     metadata = {tables.MASK_VALUES: json.dumps([0, 255])}
     store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(metadata)))

@@ -20,6 +20,7 @@ from workers.contract.request import EpochManifest, JobSpec, ResultManifest, Tra
 from workers.contract.store import ObjectStore, open_store
 
 EPOCHS, STEPS = 4, 5
+TRAINED = 24  # of the version that holds some of its 30 samples out
 
 
 class Interrupted(Exception):
@@ -96,12 +97,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for sha256, blob in zip(hashes, blobs, strict=True):
             store.put(keys.blob("ds-1", sha256), blob)
         rows.append((ordinal, f"disc-{ordinal}", *hashes, 32, 32, float(label.mean())))
-    columns = [pa.array(column) for column in zip(*rows, strict=True)]
-    table = pa.Table.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+    table = pa.Table.from_pylist(
+        [dict(zip(tables.SAMPLES.names, row, strict=False)) for row in rows], schema=tables.SAMPLES
     )
     metadata = {tables.MASK_VALUES: json.dumps([0, 255])}
     store.put(keys.version("ds-1", 1), tables.to_parquet(table.replace_schema_metadata(metadata)))
+    # Version 2 holds the last six out; version 3 has never had them, nor any column that came later than version 1.
+    split = pa.array([tables.TRAIN if n % 2 else None for n in range(TRAINED)] + [tables.TEST] * (30 - TRAINED))
+    held_out = table.set_column(table.schema.get_field_index("split"), tables.SAMPLES.field("split"), split)
+    alone = table[:TRAINED].drop_columns([field.name for field in tables.FACTS])
+    for number, other in ((2, held_out), (3, alone)):
+        store.put(keys.version("ds-1", number), tables.to_parquet(other.replace_schema_metadata(metadata)))
     given = {
         "dataset_id": "ds-1",
         "epochs": EPOCHS,
@@ -119,6 +125,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mixed-": mixed,
         "norm-": {**given, "network": {"name": "UNet", "arguments": arguments}},
         "sharded-": {**given, "sharding": "full"},
+        "held-": {**given, "dataset_version": 2},
+        "few-": {**given, "dataset_version": 3},
     }
     for kind, options in kinds.items():
         for job in ("one", "two", "three", "four", "stopped", "inside"):
@@ -209,3 +217,44 @@ def test_the_result_names_what_it_wrote(root: Path) -> None:
     mask = np.asarray(Image.open(io.BytesIO(store.get(keys.prediction("one", 29)))))
     assert mask.shape == (32, 32)
     assert set(np.unique(mask)) <= {0, 1}
+
+
+def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
+    """One rank and two train as if they were not there, and score the delivered network's masks of them alike."""
+    for job, world_size in (("few-one", 1), ("held-one", 1), ("held-two", 2)):
+        run(root, job, world_size)
+    store = open_store(f"file://{root}/store")
+    found = {}
+    for job in ("held-one", "held-two"):
+        for epoch in range(EPOCHS):
+            expected, trained = confidences(store, "few-one", epoch), confidences(store, job, epoch)
+            assert trained["ordinal"].to_pylist() == list(range(TRAINED))
+            for column in ("confidence", "score", "dice"):
+                np.testing.assert_allclose(
+                    trained[column].to_numpy(), expected[column].to_numpy(), atol=0 if job == "held-one" else 1e-4
+                )
+        result = ResultManifest.model_validate_json(store.get(keys.result_manifest(job)))
+        shards = [tables.from_parquet(store.get(shard.key), tables.TEST_SCORES) for shard in result.test]
+        assert [shard.num_rows for shard in shards] == [shard.rows for shard in result.test]
+        scores = pa.concat_tables(shards).sort_by("ordinal")
+        assert scores["ordinal"].to_pylist() == list(range(TRAINED, 30))
+        values = []
+        labels = tables.from_parquet(store.get(keys.version("ds-1", 2)), tables.SAMPLES)["mask_sha256"].to_pylist()
+        for ordinal in range(TRAINED, 30):
+            mask, label = (
+                np.asarray(Image.open(io.BytesIO(store.get(key)))) > 0
+                for key in (keys.prediction(job, ordinal), keys.blob("ds-1", labels[ordinal]))
+            )
+            values.append(2 * (mask & label).sum() / (mask.sum() + label.sum()))
+        np.testing.assert_allclose(scores["dice"].to_numpy(), values, rtol=1e-6)
+        about = json.loads(store.get(keys.result(job, "model.json")))
+        for said in (result.metrics, about):
+            assert said["test_samples"] == 30 - TRAINED
+            assert said["test_dice"] == pytest.approx(np.mean(values))
+            assert said["test_dice_std"] == pytest.approx(np.std(values))
+        found[job] = values
+    np.testing.assert_allclose(found["held-two"], found["held-one"], atol=0.02)  # a pixel may fall on either side
+    assert max(found["held-one"]) > 0.2, "nothing was found: the comparison says nothing"
+    without = ResultManifest.model_validate_json(store.get(keys.result_manifest("few-one")))
+    assert not without.test
+    assert "test_dice" not in without.metrics

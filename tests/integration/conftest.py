@@ -59,8 +59,9 @@ def discs() -> Callable[[ObjectStore], str]:
                 hashes.append(hashlib.sha256(data).hexdigest())
                 store.put(keys.blob("ds-discs", hashes[-1]), data)
             rows.append((number, f"disc-{number}", *hashes, 32, 32, float((mask > 0).mean())))
-        columns = zip(tables.SAMPLES, zip(*rows, strict=True), strict=True)
-        table = pa.Table.from_arrays([pa.array(c, f.type) for f, c in columns], schema=tables.SAMPLES)
+        table = pa.Table.from_pylist(
+            [dict(zip(tables.SAMPLES.names, row, strict=False)) for row in rows], schema=tables.SAMPLES
+        )
         table = table.replace_schema_metadata({tables.MASK_VALUES: json.dumps([0, 255])})
         store.put(keys.version("ds-discs", 1), tables.to_parquet(table))
         return "ds-discs"

@@ -56,7 +56,12 @@ def write_epoch(store: ObjectStore, job_id: str, attempt: int, epoch: int, count
 
 
 def write_result(
-    store: ObjectStore, job_id: str, attempt: int, epochs: int, content: bytes = b"weights " * 1000
+    store: ObjectStore,
+    job_id: str,
+    attempt: int,
+    epochs: int,
+    content: bytes = b"weights " * 1000,
+    held_out: dict[int, float] | None = None,
 ) -> None:
     key = keys.result(job_id, "model.bin")
     store.put(key, content)
@@ -67,8 +72,18 @@ def write_result(
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
+    metrics, test = {"dice": 0.9}, []
+    for rank in range(2 if held_out else 0):
+        own = dict(list((held_out or {}).items())[rank::2])
+        data = tables.to_parquet(
+            pa.table({"ordinal": list(own), "dice": list(own.values())}, schema=tables.TEST_SCORES)
+        )
+        key = keys.held_out_scores(job_id, rank, 2)
+        store.put(key, data)
+        test.append(Shard(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(own)))
+        metrics["test_dice"] = 0.5
     manifest = ResultManifest(
-        job_id=job_id, attempt=attempt, epochs=epochs, metrics={"dice": 0.9}, files=[file], predictions=False
+        job_id=job_id, attempt=attempt, epochs=epochs, metrics=metrics, files=[file], test=test, predictions=False
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 

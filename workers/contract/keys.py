@@ -87,6 +87,11 @@ def result_manifest(job_id: str) -> str:
     return result(job_id, MANIFEST)
 
 
+def held_out_scores(job_id: str, rank: int, world_size: int) -> str:
+    """Scores of the held-out samples that one rank predicted (`tables.TEST_SCORES`)."""
+    return result(job_id, f"test-{rank}-of-{world_size}.parquet")
+
+
 def prediction(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "png") -> str:
     """The final network's mask of a sample: 8-bit class indices in the image's own size.
 

@@ -155,7 +155,7 @@ class WrittenObject(Model):
 
 
 class Shard(WrittenObject):
-    """The confidence rows that one rank owns, at the end of one epoch."""
+    """The rows of a table that one rank wrote: confidences at the end of an epoch, scores at the end of the run."""
 
     rows: int = Field(ge=0)
 
@@ -211,6 +211,7 @@ class ResultManifest(Model):
     epochs: int
     metrics: dict[str, float]
     files: list[ResultFile]
+    test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
     predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
 
 

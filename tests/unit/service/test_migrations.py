@@ -255,3 +255,26 @@ def test_jobs_from_before_retries_were_never_retried(both_databases: str) -> Non
     migrations.upgrade(database.engine)
     assert rows_of(database.engine)["jobs"] == before
     database.close()
+
+
+def test_samples_from_before_splits_are_all_trained_on(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0005")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    with database.write.begin() as session:
+        for name, new in (("datasets", {"project_id": DEFAULT_PROJECT}), ("dataset_versions", {"sample_count": 7})):
+            for row in FIRST_ROWS[name]:
+                session.execute(insert(metadata.tables[name]), row | new)
+        session.execute(text("INSERT INTO samples VALUES ('ds-1', 1, 0, 'case', 'a', 'b', 8, 9, 0.5, NULL, NULL)"))
+    migrations.upgrade(database.engine)
+    with database.read() as session:
+        (version,) = session.scalars(select(DatasetVersion))
+        assert (version.sample_count, version.train_count) == (7, 7)
+        (sample,) = session.scalars(select(Sample))
+        assert (sample.group, sample.split, sample.annotator, sample.verified, sample.agreement) == (None,) * 5
+    migrations.downgrade(database.engine, "0005")
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM samples")).scalar() == 1
+    migrations.upgrade(database.engine)
+    database.close()

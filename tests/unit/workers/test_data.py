@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, multiprocessing
 
 from tests.ranks import leave
+from tests.volumes import put_balls
 from workers import cache
 from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
@@ -20,6 +21,7 @@ from workers.contract.request import JobSpec, TrainRequest
 from workers.contract.store import ObjectStore, open_store
 from workers.data import Samples, SampleUnreadable, statistics_of
 from workers.run import Run
+from workers.volumes import Volumes
 
 COUNT, SIZE = 11, 24
 CPU = torch.device("cpu")
@@ -37,9 +39,8 @@ def put_dataset(store: ObjectStore) -> tuple[np.ndarray, np.ndarray]:
             Image.fromarray(array).save(sink, "PNG")
             store.put(keys.blob("ds-1", name), sink.getvalue())
         rows.append((ordinal, f"noise-{ordinal}", *blobs, SIZE, SIZE, 0.5))
-    columns = [pa.array(column) for column in zip(*rows, strict=True)]
-    table = pa.Table.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, tables.SAMPLES, strict=True)], schema=tables.SAMPLES
+    table = pa.Table.from_pylist(
+        [dict(zip(tables.SAMPLES.names, row, strict=False)) for row in rows], schema=tables.SAMPLES
     )
     table = table.replace_schema_metadata({tables.MASK_VALUES: json.dumps([0, 7])})
     store.put(keys.version("ds-1", 1), tables.to_parquet(table))
@@ -192,3 +193,60 @@ def test_a_crash_between_pixels_and_flag_shows_nothing(monkeypatch: pytest.Monke
     assert torch.equal(found[1], label)
     assert not kept.read(3, *found)
     assert not kept.read(5, *found)
+
+
+def hold_out(store: ObjectStore, dataset_id: str, schema: pa.Schema, count: int) -> None:
+    """Hold the last samples of version 1 out."""
+    table = tables.from_parquet(store.get(keys.version(dataset_id, 1)), schema)
+    split = pa.array([None] * (len(table) - count) + [tables.TEST] * count, pa.string())
+    held = table.set_column(table.schema.get_field_index("split"), schema.field("split"), split)
+    store.put(keys.version(dataset_id, 1), tables.to_parquet(held.replace_schema_metadata(table.schema.metadata)))
+
+
+def test_held_out_images_count_for_nothing_and_can_be_read(store: ObjectStore) -> None:
+    images, labels = put_dataset(store)
+    before = statistics_of(Samples(store, "ds-1", 1, SIZE), COUNT - 3, 2)
+    hold_out(store, "ds-1", tables.SAMPLES, 3)
+    samples = Samples(store, "ds-1", 1, SIZE, run_of(store))
+    assert (len(samples), samples.held_out) == (COUNT - 3, range(COUNT - 3, COUNT))
+    assert torch.equal(samples.statistics().mean, before.mean)
+    found = samples.batch(torch.tensor([COUNT - 1, 0, COUNT - 2]))
+    np.testing.assert_array_equal(found[0], images[[COUNT - 1, 0, COUNT - 2]])
+    np.testing.assert_array_equal(found[1], labels[[COUNT - 1, 0, COUNT - 2]])
+    np.testing.assert_array_equal(samples.label(COUNT - 1), labels[COUNT - 1])
+
+
+def test_held_out_volumes_count_for_nothing_and_can_be_read(store: ObjectStore) -> None:
+    put_balls(store, 5, (16, 20, 18))
+    alone = Volumes(store, "ds-3d", 1, 16)
+    images = [alone.volume(ordinal) for ordinal in range(5)]
+    hold_out(store, "ds-3d", tables.VOLUMES, 2)
+    spec = JobSpec(dataset_id="ds-3d", patch_size=16)
+    run = Run(TrainRequest(job_id="job", spec=spec), 1, store, 0, 1, CPU)
+    volumes = Volumes(store, "ds-3d", 1, 16, run=run)
+    assert (len(volumes), volumes.held_out) == (3, range(3, 5))
+    counted = torch.stack([torch.bincount(label.flatten(), minlength=2) for _, label in images[:3]]).sum(0).double()
+    torch.testing.assert_close(volumes.statistics().prior, (counted / counted.sum()).float())
+    for ordinal in (4, 0, 3, 4):
+        assert all(map(torch.equal, volumes.volume(ordinal), images[ordinal]))
+
+
+def test_samples_that_are_held_out_come_last(store: ObjectStore) -> None:
+    put_dataset(store)
+    hold_out(store, "ds-1", tables.SAMPLES, 1)
+    table = tables.from_parquet(store.get(keys.version("ds-1", 1)), tables.SAMPLES)
+    data = tables.to_parquet(table.take(list(range(COUNT))[::-1]).replace_schema_metadata(table.schema.metadata))
+    store.put(keys.version("ds-1", 1), data)
+    with pytest.raises(ValueError, match="sample 0 is held out, and comes before"):
+        Samples(store, "ds-1", 1, SIZE)
+
+
+@pytest.mark.parametrize("schema", [tables.SAMPLES, tables.VOLUMES])
+def test_a_table_from_before_the_facts_is_read_with_nulls(schema: pa.Schema) -> None:
+    facts = [field.name for field in tables.FACTS]
+    old = pa.schema([field for field in schema if field.name not in facts]).empty_table()
+    found = tables.from_parquet(tables.to_parquet(old), schema)
+    assert found.schema.equals(schema)
+    assert tables.train_count(found) == 0
+    with pytest.raises(ValueError, match="unexpected columns"):
+        tables.from_parquet(tables.to_parquet(old.drop_columns(["name"])), schema)
