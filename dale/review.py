@@ -84,10 +84,24 @@ def review(probabilities: Tensor, label: Tensor, spacing: Sequence[float] | None
         raise ValueError(f"a label is (C, H, W) or (C, D, H, W); got shape {tuple(label.shape)}")
     if spacing is not None and (len(spacing) != axes or min(spacing) <= 0):
         raise ValueError(f"spacing {tuple(spacing)} is not {axes} positive numbers")
-    seen, drawn = _crop(_classes(probabilities), _classes(label))
     if spacing is None:
-        return _Comparison(seen, drawn, (1.0,) * axes, "px").reason()
-    return _Comparison(seen, drawn, tuple(map(float, spacing)), "mm").reason()
+        return review_masks(_classes(probabilities), _classes(label), (1.0,) * axes, "px")
+    return review_masks(_classes(probabilities), _classes(label), spacing, "mm")
+
+
+def review_masks(
+    prediction: NDArray[np.integer], label: NDArray[np.integer], spacing: Sequence[float], unit: str
+) -> Reason:
+    """As `review`, of maps of classes.
+
+    Args:
+        prediction: (*spatial), the class of each pixel, 0 = background.
+        label: (*spatial), likewise.
+        spacing: from pixel to pixel along each axis, in `unit`.
+        unit: px or mm.
+    """
+    seen, drawn = _crop(prediction.astype(np.int64), label.astype(np.int64))
+    return _Comparison(seen, drawn, tuple(map(float, spacing)), unit).reason()
 
 
 @dataclass(frozen=True)

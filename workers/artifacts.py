@@ -23,6 +23,7 @@ from workers.exchange import gather
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
 from workers.nifti import PERCENTILES
+from workers.reasons import Reasons
 from workers.run import Run
 from workers.scores import dice, write_scores
 from workers.sliding import predict_volume
@@ -81,13 +82,15 @@ def write_result(
     job_id = run.request.job_id
     network = learner.final.eval()
     held_out = torch.tensor(samples.held_out[run.rank :: run.world_size], dtype=torch.long)
+    reasons = Reasons()
     if isinstance(samples, Samples):
-        _write_images(run, network, learner.statistics, samples, state.ordinals)
+        _write_images(run, network, learner.statistics, samples, state.ordinals, reasons)
         scores = _write_images(run, network, learner.statistics, samples, held_out, score=True)
     else:
-        _write_volumes(run, network, samples, state.ordinals)
+        _write_volumes(run, network, samples, state.ordinals, reasons)
         scores = _write_volumes(run, network, samples, held_out, score=True)
     test, summary = write_scores(run, scores)
+    doubted = reasons.write(run)
     weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
     gather(None)
     if run.rank != 0:
@@ -103,6 +106,7 @@ def write_result(
         metrics=metrics | summary,
         files=files,
         test=test,
+        reasons=doubted,
         predictions=True,
     )
     run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
@@ -110,18 +114,29 @@ def write_result(
 
 
 def _write_images(
-    run: Run, network: nn.Module, statistics: Statistics, samples: Samples, ordinals: Tensor, *, score: bool = False
+    run: Run,
+    network: nn.Module,
+    statistics: Statistics,
+    samples: Samples,
+    ordinals: Tensor,
+    reasons: Reasons | None = None,
+    *,
+    score: bool = False,
 ) -> dict[int, float]:
     """Write the masks of some samples; their Dice with the labels in the images' own size by ordinal, if asked for."""
     scores = {}
     for some in ordinals.split(PREDICTION_BATCH):
-        images, _ = samples.batch(some)
+        images, labels = samples.batch(some)
         with torch.no_grad():
             masks = to_masks(network(to_network(images.to(run.device), statistics)))
-        for ordinal, mask in zip(some.tolist(), masks, strict=True):
+        for ordinal, mask, label in zip(some.tolist(), masks, labels.numpy(), strict=True):
             key = keys.prediction(run.request.job_id, ordinal)
             written = encode_mask(mask, *samples.size(ordinal))
             run.write(key, written, "image/png")
+            if reasons is not None:
+                width, height = samples.size(ordinal)
+                edge = samples.image_size
+                reasons.add(ordinal, mask, label, (height / edge, width / edge), "px")
             if score:
                 own = decode_mask(written, None, list(range(samples.classes)))
                 scores[ordinal] = dice(own, samples.label(ordinal), samples.classes)
@@ -129,7 +144,13 @@ def _write_images(
 
 
 def _write_volumes(
-    run: Run, network: nn.Module, samples: Volumes, ordinals: Tensor, *, score: bool = False
+    run: Run,
+    network: nn.Module,
+    samples: Volumes,
+    ordinals: Tensor,
+    reasons: Reasons | None = None,
+    *,
+    score: bool = False,
 ) -> dict[int, float]:
     """Write the masks of some volumes; their Dice with the labels by ordinal, if asked for."""
     scores = {}
@@ -138,6 +159,8 @@ def _write_volumes(
         classes = predict_volume(network, image, samples.patch_size)
         key = keys.prediction(run.request.job_id, ordinal, "nii.gz")
         run.write(key, samples.encode(ordinal, classes), "application/gzip")
+        if reasons is not None:
+            reasons.add(ordinal, classes.numpy(), label.numpy(), samples.spacing(ordinal), "mm")
         if score:
             scores[ordinal] = dice(classes.numpy(), label.numpy(), samples.classes)
     return scores

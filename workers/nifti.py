@@ -129,6 +129,13 @@ def decode_channels(files: Sequence[nib.Nifti1Image], mask: nib.Nifti1Image | No
     return np.stack([decode_volume(file) for file in files])
 
 
+def ras_spacing(file: nib.Nifti1Image) -> tuple[float, float, float]:
+    """Millimetres between voxels along (D, H, W), the axes of `decode_volume`."""
+    sizes = np.sqrt((file.affine[:3, :3] ** 2).sum(axis=0))
+    by_axis = dict(zip(io_orientation(file.affine)[:, 0].astype(int).tolist(), sizes.tolist(), strict=True))
+    return by_axis[2], by_axis[1], by_axis[0]
+
+
 def encode_labels(values: NDArray[np.integer], source: nib.Nifti1Image) -> bytes:
     """A mask as .nii.gz, in the shape, orientation and place of the volume that it belongs to.
 

@@ -15,7 +15,7 @@ from workers.contract import keys, tables
 from workers.contract.store import ObjectStore
 from workers.data import CPU, SampleUnreadable, Statistics
 from workers.exchange import sum_over_ranks
-from workers.nifti import NOT_NIFTI, decode_pair, encode_labels, open_volume
+from workers.nifti import NOT_NIFTI, decode_pair, encode_labels, open_volume, ras_spacing
 from workers.patches import CENTRES, centres_of, place_patch
 from workers.run import Run
 
@@ -136,6 +136,11 @@ class Volumes:
         counts = sum_over_ranks(counts, device)
         mean, std = torch.zeros(self.channels), torch.ones(self.channels)
         return Statistics(mean, std, (counts.double() / counts.sum()).float())
+
+    def spacing(self, ordinal: int) -> tuple[float, float, float]:
+        """Millimetres between voxels along (D, H, W)."""
+        source = self.store.get(keys.blob(self.dataset_id, self.table["image_sha256"][ordinal].as_py()))
+        return ras_spacing(open_volume(source))
 
     def encode(self, ordinal: int, classes: Tensor) -> bytes:
         """Class indices (D, H, W) as .nii.gz with the shape, orientation and affine of the sample's image."""

@@ -41,6 +41,20 @@ class Direction(StrEnum):
     DESC = "desc"
 
 
+class ReasonKind(StrEnum):
+    """What is wrong with a label in the eyes of the model; `dale.review` says how it is told."""
+
+    NONE = "none"  # they agree
+    MISSING = "missing"  # lesions that the label lacks
+    EXTRA = "extra"  # lesions that the label alone has
+    DISJOINT = "disjoint"  # both have lesions, which nowhere overlap
+    DISPLACED = "displaced"  # the label lies beside what the model sees
+    WIDE = "wide"  # its border runs evenly outside
+    NARROW = "narrow"  # evenly inside
+    BORDER = "border"  # it is off unevenly
+    WRONG_CLASS = "wrong_class"  # a lesion of another class
+
+
 class SampleLinks(BaseModel):
     """Where the rest of a sample is."""
 
@@ -61,6 +75,8 @@ class SampleResource(BaseModel):
     score: float = Field(description="in [0, 1], lower = look first")
     dice: float = Field(description="soft Dice of prediction and given label")
     expected_dice: float = Field(description="the Dice that the network expects of itself on this image")
+    reason: str | None = Field(description="why the label is doubted, in words, once the job has succeeded")
+    reason_kind: ReasonKind | None
     links: SampleLinks
 
 
@@ -101,6 +117,8 @@ def resource(row: tables.JobSample) -> SampleResource:
         score=row.score,
         dice=row.dice,
         expected_dice=row.expected_dice,
+        reason=row.reason,
+        reason_kind=ReasonKind(row.reason_kind) if row.reason_kind else None,
         links=SampleLinks(self=base, history=f"{base}/history", image=f"{base}/image", overlay=f"{base}/overlay"),
     )
 
@@ -130,6 +148,7 @@ def list_samples(
     confidence_max: Bound = None,
     score_min: Bound = None,
     score_max: Bound = None,
+    reason: Annotated[ReasonKind | None, Query(description="why the label is doubted")] = None,
     order_by: Order = Order.SCORE,
     order: Direction = Direction.ASC,
     page_size: PageSize = 50,
@@ -144,6 +163,7 @@ def list_samples(
         "job": job.id,
         "name_contains": name_contains,
         "bounds": [confidence_min, confidence_max, score_min, score_max],
+        "reason": reason,
         "order": [order_by, order],
     }
     position = decode(page_token, arguments, str if order_by is Order.NAME else float, int)
@@ -151,6 +171,7 @@ def list_samples(
         name_contains=name_contains,
         confidence=(confidence_min, confidence_max),
         score=(score_min, score_max),
+        reason=reason,
     )
     limit = page_limit(page_size)
     found = jobs.page_of_samples(

@@ -211,10 +211,11 @@ def plan_lines(plan: JobPlan) -> Table:
 
 def samples_table(samples: Sequence[SampleResource]) -> Table:
     """Samples, the most doubted first."""
-    table = _table("rank", "sample", "confidence", "score", "Dice", "expected Dice")
+    table = _table("rank", "sample", "confidence", "score", "Dice", "expected Dice", "why")
     for sample in samples:
         numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
-        table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers))
+        why = Text(sample.reason or "")
+        table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers), why)
     return table
 
 

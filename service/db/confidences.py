@@ -7,10 +7,24 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-from sqlalchemy import BigInteger, Column, Connection, Double, Insert, MetaData, Select, Table, insert, literal, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Insert,
+    MetaData,
+    Select,
+    Table,
+    bindparam,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from service.db.datasets import ROWS_AT_ONCE
 from service.db.tables import Confidence, Job, JobSample, Sample
 
 HISTORY = ("ordinal", "confidence", "score", "dice", "expected_dice")
@@ -47,6 +61,25 @@ def insert_epoch(session: Session, job: Job, epoch: int, rows: pa.Table) -> None
     )
     session.execute(_upsert(connection, ["job_id", "epoch", "name", "rank", *HISTORY], newest))
     INCOMING.drop(connection)
+
+
+def update_reasons(session: Session, job: Job, reasons: pa.Table) -> None:
+    """Say of each sample of a job why its label is doubted.
+
+    Args:
+        session: a transaction.
+        job: the job, with an epoch taken in.
+        reasons: `tables.REASONS`, of any of its samples.
+    """
+    table: Any = JobSample.__table__
+    statement = (
+        table.update()
+        .where(table.c.job_id == job.id, table.c.ordinal == bindparam("which"))
+        .values(reason_kind=bindparam("kind"), reason=bindparam("text"))
+    )
+    for start in range(0, reasons.num_rows, ROWS_AT_ONCE):
+        some = reasons[start : start + ROWS_AT_ONCE].rename_columns({"ordinal": "which"})
+        session.connection().execute(statement, some.select(["which", "kind", "text"]).to_pylist())
 
 
 def _fill(connection: Connection, rows: pa.Table) -> None:

@@ -190,7 +190,13 @@ def add_epoch(session: Session, job: Job, manifest: EpochManifest, rows: pa.Tabl
     add_event(session, job.id, "epoch", {"epoch": manifest.epoch, "metrics": manifest.metrics})
 
 
-def add_result(session: Session, job: Job, manifest: ResultManifest, scores: pa.Table | None = None) -> None:
+def add_result(
+    session: Session,
+    job: Job,
+    manifest: ResultManifest,
+    scores: pa.Table | None = None,
+    reasons: pa.Table | None = None,
+) -> None:
     """Take in what a finished run left.
 
     Args:
@@ -198,7 +204,10 @@ def add_result(session: Session, job: Job, manifest: ResultManifest, scores: pa.
         job: the job, locked.
         manifest: the result's commit mark.
         scores: of the samples that were held out (`tables.TEST_SCORES`), if any were.
+        reasons: why labels are doubted (`tables.REASONS`), if the run says so.
     """
+    if reasons is not None:
+        confidences.update_reasons(session, job, reasons)
     if scores is not None and scores.num_rows:
         held_out.insert_scores(session, job, scores)
         job.metrics = manifest.metrics
@@ -262,6 +271,7 @@ def sample_filters(
     name_contains: str | None = None,
     confidence: tuple[float | None, float | None] = (None, None),
     score: tuple[float | None, float | None] = (None, None),
+    reason: str | None = None,
 ) -> list[ColumnElement[bool]]:
     """Conditions of a sample list; bounds are inclusive."""
     conditions: list[ColumnElement[bool]] = []
@@ -272,6 +282,8 @@ def sample_filters(
             conditions.append(column >= low)
         if high is not None:
             conditions.append(column <= high)
+    if reason is not None:
+        conditions.append(JobSample.reason_kind == reason)
     return conditions
 
 

@@ -324,6 +324,8 @@ class JobSample(Base):
     name: Mapped[str] = mapped_column(String(255))
     epoch: Mapped[int]
     rank: Mapped[int] = mapped_column(BigInteger)
+    reason_kind: Mapped[str | None] = mapped_column(String(16))  # once the job has succeeded
+    reason: Mapped[str | None] = mapped_column(Text)
     confidence: Mapped[float]
     score: Mapped[float]
     dice: Mapped[float]

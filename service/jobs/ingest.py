@@ -109,6 +109,22 @@ def read_scores(store: ObjectStore, manifest: ResultManifest, first: int, end: i
     return table
 
 
+def read_reasons(store: ObjectStore, manifest: ResultManifest, samples: int) -> pa.Table | None:
+    """Why each sample's label is doubted (`tables.REASONS`); None where the run does not say.
+
+    Raises:
+        DamagedError: a shard is not what the manifest says, or the shards are not one row for each of the samples.
+    """
+    if not manifest.reasons:
+        return None
+    mark = keys.result_manifest(manifest.job_id)
+    shards = [_read_shard(store, shard, mark, tables.REASONS) for shard in manifest.reasons]
+    table = pa.concat_tables(shards).sort_by("ordinal")
+    if table["ordinal"].to_pylist() != list(range(samples)):
+        raise DamagedError(f"the result has {table.num_rows} reasons for {samples} samples", mark)
+    return table
+
+
 def _read_shard(store: ObjectStore, shard: Shard, mark: str, schema: pa.Schema = tables.CONFIDENCE) -> pa.Table:
     try:
         data = store.get(shard.key)

@@ -29,6 +29,7 @@ class Outcome:
         report: why the attempt says that it failed.
         damage: what of its objects cannot be used.
         scores: of the samples that were held out, with the result.
+        reasons: why labels are doubted, with the result, if the run says so.
         broken: whether another attempt can mend it: processes were killed or lost, the store was away for too long
             (also to take a report), or what was written is damaged.
     """
@@ -38,6 +39,7 @@ class Outcome:
     damage: ingest.DamagedError | None
     broken: bool
     scores: pa.Table | None = None
+    reasons: pa.Table | None = None
 
 
 def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedError | None) -> Outcome:
@@ -51,10 +53,11 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
     """
     if not run.status.over:
         return Outcome(None, None, damage, broken=False)
-    result = scores = None
+    result = scores = reasons = None
     try:
         result = _result(context, view)
-        scores = _scores(context, view, result) if result else None
+        if result is not None:
+            scores, reasons = _tables(context, view, result)
     except ingest.DamagedError as error:
         damage = damage or error
     try:
@@ -66,7 +69,7 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
         broken = report.kind in MENDABLE
     else:
         broken = damage is not None or run.status in {RunStatus.FAILED, RunStatus.SUCCEEDED}
-    return Outcome(result if damage is None else None, report, damage, broken, scores)
+    return Outcome(result if damage is None else None, report, damage, broken, scores, reasons)
 
 
 def _result(context: Context, view: View) -> ResultManifest | None:
@@ -83,8 +86,8 @@ def _result(context: Context, view: View) -> ResultManifest | None:
     return result
 
 
-def _scores(context: Context, view: View, result: ResultManifest) -> pa.Table:
-    """How well the network does on each sample that was held out.
+def _tables(context: Context, view: View, result: ResultManifest) -> tuple[pa.Table, pa.Table | None]:
+    """How well the network does on each sample that was held out, and why it doubts the labels of the others.
 
     Raises:
         DamagedError: they are not what they should be.
@@ -92,7 +95,8 @@ def _scores(context: Context, view: View, result: ResultManifest) -> pa.Table:
     with context.database.read() as session:
         version = datasets.version(session, view.spec.dataset_id, view.spec.dataset_version)
         first, end = version.train_count, version.sample_count
-    return ingest.read_scores(context.store, result, first, end)
+    scores = ingest.read_scores(context.store, result, first, end)
+    return scores, ingest.read_reasons(context.store, result, first)
 
 
 def epochs_done(context: Context, view: View) -> int:

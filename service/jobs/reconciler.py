@@ -195,7 +195,7 @@ class Reconciler:
         elif action is Action.TIME_OUT:
             transitions.fail(context, view, too_slow(view.spec, epochs_done(context, view)), tail)
         elif outcome.result is not None:
-            if transitions.succeed(context, view, outcome.result, outcome.scores, tail):
+            if transitions.succeed(context, view, outcome.result, outcome.scores, outcome.reasons, tail):
                 self._drop_checkpoints(view)
         else:
             failure = outcome.report or explain(run, view.tries, tail, str(outcome.damage or ""))

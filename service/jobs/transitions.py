@@ -57,11 +57,13 @@ def running(context: Context, view: View) -> bool:
     return _change(context, view, change)
 
 
-def succeed(context: Context, view: View, result: ResultManifest, scores: pa.Table | None, tail: str) -> bool:
-    """The run is over and has left its result, with the scores of held-out samples if there are any."""
+def succeed(
+    context: Context, view: View, result: ResultManifest, scores: pa.Table | None, reasons: pa.Table | None, tail: str
+) -> bool:
+    """The run is over and has left its result: scores of held-out samples, and reasons, if there are any."""
 
     def change(session: Session, job: Job) -> None:
-        jobs.add_result(session, job, result, scores)
+        jobs.add_result(session, job, result, scores, reasons)
         jobs.end_attempt(session, job, tail)
         jobs.set_state(session, job, State.SUCCEEDED)
 

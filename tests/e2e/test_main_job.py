@@ -90,6 +90,7 @@ def test_from_folder_to_model_and_nothing_left_behind(folder: Path) -> None:
         scores = [sample["score"] for sample in samples]
         assert scores == sorted(scores)
         assert all(0 <= sample["confidence"] <= 1 for sample in samples)
+        assert all(sample["reason_kind"] and sample["reason"] for sample in samples)
 
         dale("fetch", job["id"], "model")
         assert {path.name for path in (folder / "model").iterdir()} == {"model.json", "model.safetensors"}

@@ -62,6 +62,7 @@ def write_result(
     epochs: int,
     content: bytes = b"weights " * 1000,
     held_out: dict[int, float] | None = None,
+    reasons: dict[int, tuple[str, str]] | None = None,
 ) -> None:
     key = keys.result(job_id, "model.bin")
     store.put(key, content)
@@ -82,8 +83,25 @@ def write_result(
         store.put(key, data)
         test.append(Shard(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(own)))
         metrics["test_dice"] = 0.5
+    doubted = []
+    for rank in range(2 if reasons else 0):
+        rows = [
+            {"ordinal": ordinal, "kind": kind, "amount": 1.0, "unit": "px", "text": text}
+            for ordinal, (kind, text) in list((reasons or {}).items())[rank::2]
+        ]
+        data = tables.to_parquet(pa.Table.from_pylist(rows, schema=tables.REASONS))
+        key = keys.reasons(job_id, rank, 2)
+        store.put(key, data)
+        doubted.append(Shard(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(rows)))
     manifest = ResultManifest(
-        job_id=job_id, attempt=attempt, epochs=epochs, metrics=metrics, files=[file], test=test, predictions=False
+        job_id=job_id,
+        attempt=attempt,
+        epochs=epochs,
+        metrics=metrics,
+        files=[file],
+        test=test,
+        reasons=doubted,
+        predictions=False,
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 

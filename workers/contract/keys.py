@@ -97,6 +97,11 @@ def held_out_scores(job_id: str, rank: int, world_size: int) -> str:
     return result(job_id, f"test-{rank}-of-{world_size}.parquet")
 
 
+def reasons(job_id: str, rank: int, world_size: int) -> str:
+    """Why one rank's labels are doubted (`tables.REASONS`)."""
+    return result(job_id, f"reasons-{rank}-of-{world_size}.parquet")
+
+
 def prediction(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "png") -> str:
     """The final network's mask of a sample: 8-bit class indices in the image's own size.
 

@@ -212,6 +212,7 @@ class ResultManifest(Model):
     metrics: dict[str, float]
     files: list[ResultFile]
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
+    reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")
     predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
 
 

@@ -66,6 +66,17 @@ CONFIDENCE = pa.schema(
     ]
 )
 
+# One row for each sample that was trained on: why its label is doubted, when the run is over (`dale.review`).
+REASONS = pa.schema(
+    [
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("amount", pa.float32(), nullable=False),  # in `unit`, not negative
+        pa.field("unit", pa.string(), nullable=False),  # px, px², mm or mm³
+        pa.field("text", pa.string(), nullable=False),  # a sentence without a full stop
+    ]
+)
+
 # One row for each sample that is held out: how well the delivered network does on it.
 TEST_SCORES = pa.schema(
     [

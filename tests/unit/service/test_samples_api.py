@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import jobs, tables
+from service.jobs import ingest
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag
 from service.metrics import Metrics
@@ -153,3 +154,26 @@ def test_lists_are_read_from_an_index(context: Context, job_id: str, order_by: s
         ).all()
     assert f"USING INDEX ix_job_samples_{order_by}" in str(plan)
     assert "TEMP B-TREE" not in str(plan)
+
+
+def test_reasons_come_with_the_result(client: TestClient, job_id: str, context: Context, scripted: ModuleType) -> None:
+    told = {
+        ordinal: ("wide", f"the label is {ordinal} px wider") if ordinal % 2 else ("none", "they agree")
+        for ordinal in range(len(NAMES))
+    }
+    before = client.get(f"/v1/jobs/{job_id}/samples").json()["samples"]
+    assert {(row["reason"], row["reason_kind"]) for row in before} == {(None, None)}
+    scripted.write_result(context.store, job_id, 1, EPOCHS, reasons=told)
+    manifest = ingest.read_result(context.store, job_id)
+    assert manifest is not None
+    table = ingest.read_reasons(context.store, manifest, len(NAMES))
+    with context.sessions.begin() as session:
+        jobs.add_result(session, session.get_one(tables.Job, job_id), manifest, None, table)
+    found = {row["ordinal"]: (row["reason_kind"], row["reason"]) for row in all_pages(client, job_id, page_size=3)}
+    assert found == told
+    wide = all_pages(client, job_id, reason="wide", page_size=2)
+    assert {row["ordinal"] for row in wide} == set(range(1, len(NAMES), 2))
+    assert client.get(f"/v1/jobs/{job_id}/samples", params={"reason": "wide"}).json()["total"] == len(NAMES) // 2
+    assert client.get(f"/v1/jobs/{job_id}/samples", params={"reason": "odd"}).status_code == 422
+    with pytest.raises(ingest.DamagedError, match="reasons for 11 samples"):
+        ingest.read_reasons(context.store, manifest, len(NAMES) + 1)
