@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
+from service.api.posting import JobPlan, PostedJob, Priority, check_priority, plan_of
 from service.api.problems import problems
 from service.db import audit, jobs, tables
 from service.errors import Conflict, NotFound, Unavailable
@@ -45,6 +46,7 @@ class JobResource(BaseModel):
     name: str
     state: State
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
+    priority: int = Field(description="of those that wait, jobs of higher priority start first")
     spec: JobSpec
     attempt: int = Field(
         description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
@@ -59,39 +61,19 @@ class JobResource(BaseModel):
     links: JobLinks
 
 
+class JobChange(BaseModel):
+    """What can be changed of a job that is not over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority
+
+
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
     jobs: list[JobResource]
     next_page_token: str | None
-
-
-class PlannedDataset(BaseModel):
-    """The dataset version that a job would train on."""
-
-    dataset_id: str
-    version: int
-    sample_count: int
-    spatial_dims: int = Field(description="2: images, 3: volumes")
-    classes: int
-
-
-class PlannedResources(BaseModel):
-    """What a job would take of the cluster, and when."""
-
-    cpus: float
-    gpus: float
-    starts: Literal["now", "later", "unknown"] = Field(description="unknown: the cluster does not answer now")
-    waiting_for: str = Field(description="what it would wait for; empty if for nothing")
-
-
-class JobPlan(BaseModel):
-    """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
-
-    project_id: str
-    spec: JobSpec = Field(description="with the defaults filled in")
-    dataset: PlannedDataset
-    cluster: PlannedResources
 
 
 class EpochResource(BaseModel):
@@ -118,6 +100,7 @@ def resource(job: tables.Job) -> JobResource:
         name=job.name,
         state=State(job.state),
         waiting_for=job.waiting_for,
+        priority=job.priority,
         spec=JobSpec.model_validate(job.spec),
         attempt=job.attempt,
         epochs_done=job.epochs_done,
@@ -167,7 +150,7 @@ JobDep = Annotated[tables.Job, Depends(get_job, scope="function")]
     },
 )
 def post_job(
-    spec: JobSpec,
+    posted: PostedJob,
     caller: TrainDep,
     context: ContextDep,
     session: SessionDep,
@@ -176,44 +159,27 @@ def post_job(
 ) -> JSONResponse:
     """Train on a dataset version. Answers at once; the job waits for room and then runs by itself.
 
-    The job belongs to the project of its dataset.
+    The job belongs to the project of its dataset. Of those that wait, jobs of higher priority start first, then those
+    that have waited longest.
 
     Refused with the reason: unknown dataset versions and networks, arguments that the network does not take,
     combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same.
     """
+    spec, priority = posted.spec, posted.priority
+    check_priority(caller, priority)
     if dry_run:
-        return JSONResponse(_plan(spec, checks.check(context, caller, spec)).model_dump(mode="json"))
+        return JSONResponse(plan_of(posted, checks.check(context, caller, spec, priority)).model_dump(mode="json"))
 
     def create() -> Answer:
         checks.check(context, caller, spec)
-        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec)
+        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority)
         facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
+        facts |= {"priority": priority} if priority else {}
         audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
         session.flush()
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
 
-    return idempotency.answer(session, spec.model_dump_json(), create)
-
-
-def _plan(spec: JobSpec, checked: checks.Checked) -> JobPlan:
-    version, waiting = checked.version, checked.waiting_for
-    return JobPlan(
-        project_id=checked.project_id,
-        spec=spec,
-        dataset=PlannedDataset(
-            dataset_id=version.dataset_id,
-            version=version.number,
-            sample_count=version.sample_count,
-            spatial_dims=version.spatial_dims,
-            classes=len(version.mask_values),
-        ),
-        cluster=PlannedResources(
-            cpus=checked.need.cpus,
-            gpus=checked.need.gpus,
-            starts="unknown" if waiting is None else "later" if waiting else "now",
-            waiting_for=waiting or "",
-        ),
-    )
+    return idempotency.answer(session, posted.model_dump_json(), create)
 
 
 @router.get("", responses=problems(400, 422))
@@ -241,12 +207,27 @@ def list_jobs(
 @router.get("/schema")
 def read_schema() -> dict[str, Any]:
     """The JSON Schema of a job as it is posted: every option with its default and bounds, for forms and editors."""
-    return JobSpec.model_json_schema()
+    return PostedJob.model_json_schema()
 
 
 @router.get("/{job_id}", responses=problems(404))
 def read_job(job: JobDep) -> JobResource:
     """A job with its state, progress and newest metrics."""
+    return resource(job)
+
+
+@router.patch("/{job_id}", responses=problems(400, 403, 404, 409, 422))
+def change_job(job_id: str, change: JobChange, caller: TrainDep, session: SessionDep) -> JobResource:
+    """Give a job another priority. It acts on those that wait; a job that runs is not interrupted for another."""
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+    check_priority(caller, change.priority)
+    if State(job.state).terminal:
+        raise Conflict(f"Job {job.id} is {job.state}: only of a job that is not over the priority can be changed.")
+    if change.priority != job.priority:
+        facts = {"before": job.priority, "priority": change.priority}
+        audit.add(session, caller, audit.Action.JOB_PRIORITY, job.id, job.project_id, **facts)
+        job.priority = change.priority
+        session.flush()
     return resource(job)
 
 

@@ -35,6 +35,8 @@ app.command()(access.whoami)
 app.command()(jobs.train)
 app.command()(jobs.jobs)
 app.command("job")(jobs.show_job)
+# A priority can be negative, which click would take for an option.
+app.command("priority", context_settings={"ignore_unknown_options": True})(jobs.set_priority)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)

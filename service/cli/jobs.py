@@ -40,6 +40,9 @@ def train(
     gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
     timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    priority: Annotated[
+        int, typer.Option(min=-10, max=10, help="Jobs of higher priority start first; above 0 for admins.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, and say what would be done.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
     url: Url = None,
@@ -72,13 +75,13 @@ def train(
         }
         spec = job_options.spec(dataset, given)
         if dry_run:
-            plan = dale.plan(spec)
+            plan = dale.plan(spec, priority=priority)
             if as_json:
                 terminal.say_json(plan)
             else:
                 terminal.out().print(terminal.plan_lines(plan))
             return
-        job = dale.train(spec)
+        job = dale.train(spec, priority=priority)
         if not as_json:
             terminal.say(f"Job {job.id} is {job.state}.")
         if follow:
@@ -138,6 +141,21 @@ def show_job(
     else:
         terminal.out().print(terminal.job_lines(job))
     raise typer.Exit(following.exit_code(job) if follow else terminal.OK)
+
+
+def set_priority(
+    job_id: JobId,
+    priority: Annotated[int, typer.Argument(min=-10, max=10, help="From -10 to 10; above 0 for admins.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Give a job that is not over another priority: of those that wait, the highest starts first."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        job = dale.set_priority(job_id, priority)
+    waits = f", and waits for {job.waiting_for}" if job.waiting_for else ""
+    terminal.say(f"Job {job.id} has priority {job.priority}; it is {job.state}{waits}.")
 
 
 def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource
-    from service.api.jobs import JobPlan, JobResource
+    from service.api.jobs import JobResource
     from service.api.keys import KeyResource
+    from service.api.posting import JobPlan
     from service.api.projects import ProjectResource
     from service.api.samples import SampleResource
     from service.api.versions import ChangedSample
@@ -166,6 +167,7 @@ def job_lines(job: JobResource) -> Table:
         ("name", job.name),
         ("state", Text(str(job.state), COLOURS.get(str(job.state), ""))),
         ("waits for", job.waiting_for),
+        ("priority", job.priority),
         ("dataset", f"{job.spec.dataset_id}:{job.spec.dataset_version}"),
         ("network", job.spec.network.name),
         ("method", job.spec.method.name),
@@ -191,6 +193,7 @@ def plan_lines(plan: JobPlan) -> Table:
     table.add_row("samples", f"{data.sample_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
     table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     table.add_row("starts", starts[cluster.starts])
+    table.add_row("priority", str(plan.priority))
     for name, value in plan.spec.model_dump(mode="json").items():
         table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
     return table
@@ -207,9 +210,10 @@ def samples_table(samples: Sequence[SampleResource]) -> Table:
 
 def projects_table(projects: Sequence[ProjectResource]) -> Table:
     """Projects, one a line."""
-    table = _table("project", "name", "created")
+    table = _table("project", "name", "jobs at a time", "created")
     for project in projects:
-        table.add_row(project.id, Text(project.name), when(project.created_at))
+        limit = "" if project.max_running_jobs is None else str(project.max_running_jobs)
+        table.add_row(project.id, Text(project.name), limit, when(project.created_at))
     return table
 
 

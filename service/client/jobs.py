@@ -8,7 +8,8 @@ from typing import Literal
 
 import httpx
 
-from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.posting import JobPlan
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.connection import PAGE, Connection
 from service.client.errors import Unreachable, check, reaching
@@ -27,15 +28,15 @@ PATIENCE_SECONDS = 60.0
 class Jobs(Connection):
     """Post, watch, end; then browse the samples."""
 
-    def train(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobResource:
+    def train(self, spec: JobSpec, *, priority: int = 0, idempotency_key: str | None = None) -> JobResource:
         """Post a job. Sent again with the same key where the connection fails, so it starts once."""
-        headers = idempotency(idempotency_key)
-        response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
+        headers, body = idempotency(idempotency_key), spec.model_dump(mode="json") | {"priority": priority}
+        response = self._send("POST", "/v1/jobs", body, headers, timeout=TRAIN_TIMEOUT)
         return JobResource.model_validate_json(response.content)
 
-    def plan(self, spec: JobSpec) -> JobPlan:
+    def plan(self, spec: JobSpec, *, priority: int = 0) -> JobPlan:
         """What `train` would do; refused as it would be, and nothing is created."""
-        body, dry = spec.model_dump(mode="json"), {"dry_run": True}
+        body, dry = spec.model_dump(mode="json") | {"priority": priority}, {"dry_run": True}
         response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
         return JobPlan.model_validate_json(response.content)
 
@@ -46,6 +47,11 @@ class Jobs(Connection):
     def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
         """Jobs, newest first."""
         return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+
+    def set_priority(self, job_id: str, priority: int) -> JobResource:
+        """Let a job that is not over go before others of lower priority; above 0 for admins."""
+        response = self._send("PATCH", f"/v1/jobs/{part(job_id)}", {"priority": priority})
+        return JobResource.model_validate_json(response.content)
 
     def cancel(self, job_id: str) -> JobResource:
         """Ask a job to end; asking twice does no harm."""

@@ -27,7 +27,7 @@ from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 
 
-def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
+def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0) -> Job:
     """Queue a job in the project of its dataset; the version must exist."""
     dataset = session.get_one(Dataset, spec.dataset_id)
     job = Job(
@@ -36,6 +36,7 @@ def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
         name=spec.name,
         state=State.QUEUED,
         waiting_for="its turn",
+        priority=priority,
         spec=spec.model_dump(mode="json"),
         dataset_id=spec.dataset_id,
         dataset_version=spec.dataset_version,
@@ -59,9 +60,10 @@ def lock_job(session: Session, job_id: str) -> Job | None:
 
 
 def unfinished(session: Session) -> list[Job]:
-    """Jobs that are not over, in the order of the queue: the longest in it first."""
+    """Jobs that are not over, in the order of the queue: by priority, then the longest in it first."""
     states = [state for state in State if not state.terminal]
-    query = select(Job).where(Job.state.in_(states)).order_by(func.coalesce(Job.retried_at, Job.created_at), Job.id)
+    queued_at = func.coalesce(Job.retried_at, Job.created_at)
+    query = select(Job).where(Job.state.in_(states)).order_by(Job.priority.desc(), queued_at, Job.id)
     return list(session.scalars(query))
 
 

@@ -70,6 +70,7 @@ class Project(Base):
     __tablename__ = "projects"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    max_running_jobs: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -209,6 +210,7 @@ class Job(Base):
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     waiting_for: Mapped[str] = mapped_column(Text, default="")
+    priority: Mapped[int] = mapped_column(default=0)
     spec: Mapped[dict[str, Any]]
     dataset_id: Mapped[str] = mapped_column(String(64))
     dataset_version: Mapped[int]

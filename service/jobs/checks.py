@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.api.dependencies import Context
-from service.db import datasets, jobs
+from service.db import datasets, jobs, projects
 from service.db.tables import DatasetVersion
 from service.errors import FieldError, Invalid
 from service.jobs import networks
-from service.jobs.capacity import NOTHING, Capacity, Resources, Waiting, needs, never_fits, plan
+from service.jobs.capacity import Capacity, Resources, needs, never_fits
 from service.jobs.intake import view_of
 from service.jobs.lifecycle import State
+from service.jobs.queue import Entry, enqueue, plan
 from service.jobs.submission import RayJobs, RayUnreachableError
 from service.roles import Caller
 from workers.contract.request import JobSpec
@@ -34,7 +35,7 @@ class Checked:
     waiting_for: str | None
 
 
-def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
+def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) -> Checked:
     """Hold a job to its dataset, the catalogue of networks and the cluster. Slow: not while a lock is held.
 
     Raises:
@@ -63,7 +64,8 @@ def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
         need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
         return Checked(known.project_id, version, need, None)
     need = needs(spec, capacity.total)
-    return Checked(known.project_id, version, need, _wait(context, need, capacity))
+    new = Entry("", need, known.project_id, priority)
+    return Checked(known.project_id, version, need, _wait(context, new, capacity))
 
 
 def _check_size(spec: JobSpec, spatial_dims: int) -> None:
@@ -88,12 +90,13 @@ def _capacity(context: Context) -> Capacity | None:
         return None
 
 
-def _wait(context: Context, need: Resources, capacity: Capacity) -> str:
-    """What a new job would wait for at the end of the queue, in words; empty if for nothing."""
+def _wait(context: Context, new: Entry, capacity: Capacity) -> str:
+    """What a new job would wait for in the queue, in words; empty if for nothing."""
     total = capacity.total
     with context.database.read() as session:
         views = [view_of(job) for job in jobs.unfinished(session)]
-    taken = sum((view.need(total) for view in views if view.state is not State.QUEUED), NOTHING)
-    queued = [Waiting(view.job_id, view.need(total)) for view in views if view.state is State.QUEUED]
+        limits = projects.limits(session)
+    started = [view.entry(total) for view in views if view.state is not State.QUEUED]
+    queued = [view.entry(total) for view in views if view.state is State.QUEUED]
     ahead = [job for job in queued if not never_fits(job.need, total)]
-    return plan([*ahead, Waiting("", need)], capacity, taken)[""]
+    return plan(enqueue(ahead, new), capacity, started, limits)[new.job_id]

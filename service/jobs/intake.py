@@ -13,6 +13,7 @@ from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
+from service.jobs.queue import Entry
 from service.jobs.submission import submission_id
 from workers.contract.request import JobSpec
 
@@ -24,6 +25,8 @@ class View:
     """A job as it was when this round began."""
 
     job_id: str
+    project_id: str
+    priority: int
     state: State
     attempt: int
     attempts_before: int
@@ -33,6 +36,10 @@ class View:
     def need(self, total: Resources) -> Resources:
         """What it takes of a cluster of this size."""
         return needs(self.spec, total)
+
+    def entry(self, total: Resources) -> Entry:
+        """The job as the queue sees it."""
+        return Entry(self.job_id, self.need(total), self.project_id, self.priority)
 
     @property
     def timed_out(self) -> bool:
@@ -55,6 +62,8 @@ def view_of(job: Job) -> View:
     """The job as it is now."""
     return View(
         job_id=job.id,
+        project_id=job.project_id,
+        priority=job.priority,
         state=State(job.state),
         attempt=job.attempt,
         attempts_before=job.attempts_before,

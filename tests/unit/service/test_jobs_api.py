@@ -9,10 +9,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.api.dependencies import Context
-from service.db import jobs, tables
+from service.db import access, jobs, tables
+from service.db.tables import DEFAULT_PROJECT
 from service.jobs import networks
 from service.jobs.ingest import read_result
 from service.jobs.lifecycle import State
+from service.roles import Role
 from tests.unit.service.fake_ray import FakeRay
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec
@@ -91,9 +93,9 @@ def test_the_schema_describes_every_option(client: TestClient) -> None:
     assert [name for name, option in options.items() if not option.get("description")] == []
     assert [name for name, option in options.items() if "default" not in option] == ["dataset_id"]
     assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (60, 1)
-    assert JobSpec.model_validate({name: option.get("default", "ds-1") for name, option in options.items()}) == JobSpec(
-        dataset_id="ds-1"
-    )
+    defaults = {name: option.get("default", "ds-1") for name, option in options.items()}
+    assert defaults.pop("priority") == 0  # not of what a run reads
+    assert JobSpec.model_validate(defaults) == JobSpec(dataset_id="ds-1")
 
 
 def test_a_dry_run_says_what_would_be_trained_and_creates_nothing(
@@ -370,3 +372,52 @@ def test_the_log_of_an_ended_attempt_is_kept(
     assert answer.text == "epoch 1\nbroken, naïve"
     assert answer.headers["content-type"].startswith("text/plain")
     assert client.get(f"/v1/jobs/{job_id}/logs", params={"attempt": 2}).status_code == 404
+
+
+def test_a_job_goes_before_others_by_its_priority(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context, ray: FakeRay
+) -> None:
+    first, second = post(workers=3), post(priority=-4)
+    assert (first["priority"], second["priority"], "priority" in second["spec"]) == (0, -4, False)
+    assert client.patch(f"/v1/jobs/{second['id']}", json={"priority": 7}).json()["priority"] == 7
+    with context.database.read() as session:
+        assert [job.id for job in jobs.unfinished(session)] == [second["id"], first["id"]]
+    entries = client.get("/v1/audit", params={"action": "job.priority"}).json()["entries"]
+    assert [(entry["target"], entry["details"]) for entry in entries] == [(second["id"], {"before": -4, "priority": 7})]
+    body = {"dataset_id": first["spec"]["dataset_id"], "workers": 2}
+    told = {
+        priority: client.post("/v1/jobs", params={"dry_run": True}, json={**body, "priority": priority}).json()
+        for priority in (0, 1, 8)
+    }
+    assert [plan["cluster"]["starts"] for plan in told.values()] == ["later", "now", "now"]
+    assert told[0]["priority"] == 0
+    project = client.get(f"/v1/jobs/{first['id']}").json()["project_id"]
+    limited = client.patch(f"/v1/projects/{project}", json={"max_running_jobs": 0})
+    assert limited.json() == client.get(f"/v1/projects/{project}").json()
+    plan = client.post("/v1/jobs", params={"dry_run": True}, json=body).json()
+    assert plan["cluster"]["waiting_for"] == "its project's limit of 0 running jobs"
+    assert client.get("/v1/audit", params={"action": "project.change"}).json()["entries"][0]["details"] == {
+        "before": None,
+        "max_running_jobs": 0,
+    }
+    client.post(f"/v1/jobs/{second['id']}:cancel")
+    assert client.patch(f"/v1/jobs/{second['id']}", json={"priority": 1}).status_code == 409
+    for wrong in ({"priority": 11}, {"priority": 0, "state": "QUEUED"}, {}):
+        assert client.patch(f"/v1/jobs/{first['id']}", json=wrong).status_code == 422
+
+
+def test_only_an_admin_lets_a_job_go_first(
+    stranger: TestClient, context: Context, add_dataset: Callable[..., str]
+) -> None:
+    body = {"dataset_id": add_dataset()}
+    answers = {}
+    for role in (Role.TRAIN, Role.ADMIN):
+        key = access.new_key()
+        with context.sessions.begin() as session:
+            access.add_key(session, key, name=role, role=role, project_id=DEFAULT_PROJECT, created_by="tests")
+        headers = {"Authorization": f"Bearer {key}"}
+        posted = [stranger.post("/v1/jobs", json={**body, "priority": n}, headers=headers) for n in (-10, 0, 1)]
+        job_id = posted[0].json()["id"]
+        changed = [stranger.patch(f"/v1/jobs/{job_id}", json={"priority": n}, headers=headers) for n in (-1, 1)]
+        answers[role] = [answer.status_code for answer in (*posted, *changed)]
+    assert answers == {Role.TRAIN: [202, 202, 403, 200, 403], Role.ADMIN: [202, 202, 202, 200, 200]}

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import jobs, projects
 from service.db.tables import Attempt, Confidence, Epoch, Event, Job
 from service.jobs import ingest
 from service.jobs.intake import take_in, view_of
@@ -214,7 +214,7 @@ def test_an_epoch_is_taken_in_whole_or_not_at_all(
 
 DIE_BEFORE_COMMIT = """
 import os, signal
-from service.db import jobs
+from service.db import jobs, projects
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag
 from service.main import open_context
@@ -510,6 +510,33 @@ def test_only_what_fits_is_submitted(ray: FakeRay, reconciler: Reconciler, queue
     reconciler.round()
     assert [read(job).state for job in (first, second, third)] == [State.FAILED, State.STARTING, State.STARTING]
     assert "exit code 3" in read(first).failure["cause"]
+
+
+def test_the_queue_goes_by_priority_and_by_the_limits_of_projects(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    ray.cpus = 2
+    running, usual, urgent = queue(), queue(), queue(workers=2)
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, urgent)
+        assert job is not None
+        job.priority = 3
+        projects.lock(session, job.project_id).max_running_jobs = 2
+        first = jobs.lock_job(session, running)
+        assert first is not None
+        first.priority = 4
+    reconciler.round()
+    assert [read(job).state for job in (running, usual, urgent)] == [State.STARTING, State.QUEUED, State.QUEUED]
+    assert read(urgent).waiting_for == "2 CPUs (1 free of 2)"
+    assert read(usual).waiting_for == f"its project's limit of 2 running jobs: {running} runs, {urgent} is ahead"
+    ray.cpus = 8
+    reconciler.round()
+    assert (read(urgent).state, read(usual).state) == (State.STARTING, State.QUEUED)
+    assert read(usual).waiting_for == f"its project's limit of 2 running jobs: {running} and {urgent} run"
+    with context.sessions.begin() as session:
+        projects.lock(session, read(usual).project_id).max_running_jobs = None
+    reconciler.round()
+    assert read(usual).state == State.STARTING
 
 
 def test_cancelling_before_and_while_it_runs(

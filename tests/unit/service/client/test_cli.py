@@ -73,6 +73,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     assert job_id[1] in listed
     assert "first" in listed
     assert "its turn" in dale("job", job_id[1]).output
+    assert "has priority -3" in dale("priority", job_id[1], "-3").output
+    assert re.search(r"priority +-3", dale("job", job_id[1]).output)
+    assert dale("priority", job_id[1], "11").exit_code == 2
+    project = json.loads(dale("projects", "list", "--json").output)[0]["id"]
+    assert "at most 3 jobs" in dale("projects", "limit", project, "3").output
+    assert "no limit" in dale("projects", "limit", project, "none").output
     assert "CANCELLED" in dale("cancel", job_id[1]).output
     assert json.loads(dale("jobs", "--state", "cancelled", "--json").output)[0]["id"] == job_id[1]
     assert "QUEUED" in dale("retry", job_id[1]).output

@@ -1,0 +1,91 @@
+"""What is posted to train, and what a dry run answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from service.errors import FieldError, Forbidden
+from service.jobs.checks import Checked
+from service.roles import Caller, Role
+from workers.contract.request import JobSpec
+
+Priority = Annotated[
+    int, Field(ge=-10, le=10, description="jobs of higher priority start first; above 0 it is for the project's admins")
+]
+
+
+class PostedJob(JobSpec):
+    """A training job as it is posted: what to train, and what only the queue needs to know."""
+
+    priority: Priority = 0
+
+    @property
+    def spec(self) -> JobSpec:
+        """What a run reads."""
+        return JobSpec.model_validate(self.model_dump(include=set(JobSpec.model_fields)))
+
+
+class PlannedDataset(BaseModel):
+    """The dataset version that a job would train on."""
+
+    dataset_id: str
+    version: int
+    sample_count: int
+    spatial_dims: int = Field(description="2: images, 3: volumes")
+    classes: int
+
+
+class PlannedResources(BaseModel):
+    """What a job would take of the cluster, and when."""
+
+    cpus: float
+    gpus: float
+    starts: Literal["now", "later", "unknown"] = Field(description="unknown: the cluster does not answer now")
+    waiting_for: str = Field(description="what it would wait for; empty if for nothing")
+
+
+class JobPlan(BaseModel):
+    """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
+
+    project_id: str
+    spec: JobSpec = Field(description="with the defaults filled in")
+    priority: int
+    dataset: PlannedDataset
+    cluster: PlannedResources
+
+
+def plan_of(posted: PostedJob, checked: Checked) -> JobPlan:
+    """What would become of a job that was found good."""
+    version, waiting = checked.version, checked.waiting_for
+    return JobPlan(
+        project_id=checked.project_id,
+        spec=posted.spec,
+        priority=posted.priority,
+        dataset=PlannedDataset(
+            dataset_id=version.dataset_id,
+            version=version.number,
+            sample_count=version.sample_count,
+            spatial_dims=version.spatial_dims,
+            classes=len(version.mask_values),
+        ),
+        cluster=PlannedResources(
+            cpus=checked.need.cpus,
+            gpus=checked.need.gpus,
+            starts="unknown" if waiting is None else "later" if waiting else "now",
+            waiting_for=waiting or "",
+        ),
+    )
+
+
+def check_priority(caller: Caller, priority: int) -> None:
+    """Who may train may let others go first; to go before others is for an admin to allow.
+
+    Raises:
+        Forbidden: the caller may not give a job this priority.
+    """
+    if priority > 0 and not caller.role.includes(Role.ADMIN):
+        hint = "leave it at 0 or below, or ask an admin of the project"
+        fault = FieldError(field="priority", reason=f"is above 0, and the key's role is {caller.role}", hint=hint)
+        raise Forbidden(f"A priority above 0 is for admins; the role of the key shown is {caller.role}.", [fault])

@@ -1,0 +1,23 @@
+"""Jobs have a priority, and projects a limit of jobs that run at a time."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+# Columns come and go in place, not by a copy of the table (`batch_alter_table`): rows of other tables refer to these.
+
+
+def upgrade() -> None:
+    """Apply. What there is has the middle priority, and no project has a limit."""
+    op.add_column("jobs", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("projects", sa.Column("max_running_jobs", sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_column("projects", "max_running_jobs")
+    op.drop_column("jobs", "priority")
