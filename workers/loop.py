@@ -14,6 +14,7 @@ from workers import artifacts
 from workers.checkpoint import Checkpoints
 from workers.data import Batches
 from workers.dataset import open_dataset
+from workers.environment import record
 from workers.exchange import send_rows, sum_over_ranks
 from workers.gathered import Gathered
 from workers.learner import Learner
@@ -35,6 +36,7 @@ def train(run: Run) -> None:
         run: this rank's view of the run.
     """
     spec = run.request.spec
+    record(run)
     samples = open_dataset(run.store, spec, run)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
     statistics, dims, steps = samples.statistics(), samples.spatial_dims, plan.steps * spec.epochs

@@ -7,19 +7,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
-from service.api.posting import JobPlan, PostedJob, Priority, check_priority, plan_of
+from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
 from service.api.problems import problems
 from service.db import audit, jobs, tables
-from service.errors import Conflict, NotFound, Unavailable
+from service.errors import Conflict, NotFound
 from service.jobs import checks
 from service.jobs.lifecycle import State, can_retry, on_cancel
-from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
@@ -34,6 +33,7 @@ class JobLinks(BaseModel):
     events: str
     epochs: str
     logs: str
+    environment: str
     samples: str
     model: str | None = Field(description="set once the job has succeeded")
 
@@ -48,6 +48,7 @@ class JobResource(BaseModel):
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
     priority: int = Field(description="of those that wait, jobs of higher priority start first")
     spec: JobSpec
+    reproduces: str | None = Field(description="the job that it repeats, which may be deleted by now")
     attempt: int = Field(
         description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
     )
@@ -102,6 +103,7 @@ def resource(job: tables.Job) -> JobResource:
         waiting_for=job.waiting_for,
         priority=job.priority,
         spec=JobSpec.model_validate(job.spec),
+        reproduces=job.reproduces,
         attempt=job.attempt,
         epochs_done=job.epochs_done,
         progress=Progress.model_validate(job.progress) if job.progress else None,
@@ -115,6 +117,7 @@ def resource(job: tables.Job) -> JobResource:
             events=f"{base}/events",
             epochs=f"{base}/epochs",
             logs=f"{base}/logs",
+            environment=f"{base}/environment",
             samples=f"{base}/samples",
             model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
         ),
@@ -167,14 +170,18 @@ def post_job(
     """
     spec, priority = posted.spec, posted.priority
     check_priority(caller, priority)
+    if posted.reproduces is not None:
+        with context.database.read() as reading:
+            check_reproduces(posted, jobs.get_job(reading, posted.reproduces), caller)
     if dry_run:
         return JSONResponse(plan_of(posted, checks.check(context, caller, spec, priority)).model_dump(mode="json"))
 
     def create() -> Answer:
         checks.check(context, caller, spec)
-        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority)
+        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, posted.reproduces)
         facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
         facts |= {"priority": priority} if priority else {}
+        facts |= {"reproduces": posted.reproduces} if posted.reproduces else {}
         audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
         session.flush()
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
@@ -297,35 +304,3 @@ def list_epochs(job: JobDep, session: SessionDep, page_size: PageSize = 500, pag
     token = encode([found[limit - 1].epoch], arguments) if len(found) > limit else None
     listed = [EpochResource(epoch=row.epoch, metrics=row.metrics, created_at=row.created_at) for row in found[:limit]]
     return EpochPage(epochs=listed, next_page_token=token)
-
-
-@router.get(
-    "/{job_id}/logs",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(404, 503)},
-)
-def read_logs(
-    job: JobDep,
-    session: SessionDep,
-    context: ContextDep,
-    attempt: Annotated[
-        int | None, Query(ge=1, le=2**31 - 1, description="of an earlier attempt; empty: of the newest")
-    ] = None,
-) -> PlainTextResponse:
-    """The end of a job's log: from the cluster while it runs, then from the database."""
-    number = attempt or job.attempt
-    kept = jobs.get_attempt(session, job.id, number)
-    if kept is None:
-        if attempt is not None:
-            raise NotFound(f"Job {job.id} has no attempt {attempt}.")
-        return PlainTextResponse("")
-    if kept.finished_at is not None or number != job.attempt:
-        return PlainTextResponse(kept.log)
-    endpoint = context.cluster.endpoint
-    if endpoint is None:
-        raise Unavailable(f"The log is on the cluster, which is not there now: {context.cluster.problem}.")
-    try:
-        with RayJobs(endpoint) as ray:
-            return PlainTextResponse(ray.log_tail(submission_id(job.id, number)))
-    except RayUnreachableError as error:
-        raise Unavailable("The log is on the cluster, which does not answer now.") from error

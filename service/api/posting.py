@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from service.errors import FieldError, Forbidden
+from service.api.fields import Id
+from service.db.tables import Job
+from service.errors import FieldError, Forbidden, Invalid
 from service.jobs.checks import Checked
 from service.roles import Caller, Role
 from workers.contract.request import JobSpec
 
+MAY_DIFFER = {"name", "timeout_seconds"}
 Priority = Annotated[
     int, Field(ge=-10, le=10, description="jobs of higher priority start first; above 0 it is for the project's admins")
 ]
@@ -20,6 +23,9 @@ class PostedJob(JobSpec):
     """A training job as it is posted: what to train, and what only the queue needs to know."""
 
     priority: Priority = 0
+    reproduces: Id | None = Field(
+        default=None, description="a job that this one repeats: refused where it is not the same"
+    )
 
     @property
     def spec(self) -> JobSpec:
@@ -77,6 +83,29 @@ def plan_of(posted: PostedJob, checked: Checked) -> JobPlan:
             waiting_for=waiting or "",
         ),
     )
+
+
+def check_reproduces(posted: PostedJob, before: Job | None, caller: Caller) -> None:
+    """A job repeats another only if a run reads the same of both, but for the name and how long it may take.
+
+    Raises:
+        Invalid: there is no such job for this caller, or the jobs differ; says in what.
+    """
+    if before is None or not caller.sees(before.project_id):
+        reason = f"there is no job {posted.reproduces!r}"
+        hint = "GET /v1/jobs lists what there is"
+        raise Invalid(
+            f"{reason[0].upper()}{reason[1:]} to repeat.", [FieldError(field="reproduces", reason=reason, hint=hint)]
+        )
+    old, new = JobSpec.model_validate(before.spec), posted.spec
+    names = [name for name in JobSpec.model_fields if name not in MAY_DIFFER]
+    faults = [
+        FieldError(field=name, reason=f"is not as in {before.id}", hint="leave out reproduces, or post its spec")
+        for name in names
+        if getattr(old, name) != getattr(new, name)
+    ]
+    if faults:
+        raise Invalid(f"This is not job {before.id} again.", faults)
 
 
 def check_priority(caller: Caller, priority: int) -> None:

@@ -1,6 +1,7 @@
 """The `dale` command: thin over the HTTP API.
 
-Exit codes: 0 done, 1 the job failed or was cancelled, 2 wrong usage or refused, 3 no service at that address.
+Exit codes: 0 done, 1 the job failed or was cancelled, 2 wrong usage or refused, 3 no service at that address,
+4 a job that was repeated came to something else.
 Heavy modules are imported inside the commands, so that `dale --help` answers at once.
 """
 
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, jobs, versions
+from service.cli import access, datasets, jobs, reproduce, versions
 from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -40,6 +41,8 @@ app.command("priority", context_settings={"ignore_unknown_options": True})(jobs.
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
+app.command()(reproduce.reproduce)
+app.command()(reproduce.compare)
 
 
 @app.command()
@@ -156,7 +159,3 @@ def demo(
     from service import demo as demonstration
 
     raise typer.Exit(demonstration.run(data, keep=keep))
-
-
-if __name__ == "__main__":
-    app()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.api.versions import ChangedSample
     from service.errors import FieldError
 
-OK, JOB_FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, JOB_FAILED, REFUSED, UNREACHABLE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "CANCELLING": "yellow", "RUNNING": "cyan"}
 
 
@@ -171,6 +171,7 @@ def job_lines(job: JobResource) -> Table:
         ("dataset", f"{job.spec.dataset_id}:{job.spec.dataset_version}"),
         ("network", job.spec.network.name),
         ("method", job.spec.method.name),
+        ("repeats", job.reproduces),
         ("epochs", f"{job.epochs_done} of {job.spec.epochs}"),
         ("workers", f"{job.spec.workers} (GPUs each: {job.spec.gpus_per_worker}), attempt {job.attempt}"),
         ("remaining", duration(job.progress.eta_seconds) if job.progress and not job.state.terminal else ""),

@@ -27,7 +27,7 @@ from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 
 
-def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0) -> Job:
+def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0, reproduces: str | None = None) -> Job:
     """Queue a job in the project of its dataset; the version must exist."""
     dataset = session.get_one(Dataset, spec.dataset_id)
     job = Job(
@@ -37,6 +37,7 @@ def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0) -> 
         state=State.QUEUED,
         waiting_for="its turn",
         priority=priority,
+        reproduces=reproduces,
         spec=spec.model_dump(mode="json"),
         dataset_id=spec.dataset_id,
         dataset_version=spec.dataset_version,
@@ -153,6 +154,12 @@ def end_attempt(session: Session, job: Job, log: str) -> None:
 def get_attempt(session: Session, job_id: str, number: int) -> Attempt | None:
     """One attempt of a job, or None."""
     return session.get(Attempt, (job_id, number))
+
+
+def newest_environment(session: Session, job_id: str) -> Attempt | None:
+    """The newest attempt of which it is known what it ran in, or None."""
+    query = select(Attempt).where(Attempt.job_id == job_id, Attempt.environment.is_not(None))
+    return session.scalars(query.order_by(Attempt.number.desc()).limit(1)).one_or_none()
 
 
 def epochs(session: Session, job_id: str, after: int, limit: int) -> list[Epoch]:

@@ -83,6 +83,7 @@ def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError
         _take_progress(context, view)
     except ingest.DamagedError as error:
         log.warning("damaged progress", error=str(error))  # the next report replaces it
+    take_environment(context, view)
     try:
         while _take_epoch(context, view):
             lag.taken_in(view.job_id)
@@ -92,6 +93,29 @@ def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError
         return error
     lag.nothing_waits(view.job_id)
     return None
+
+
+def take_environment(context: Context, view: View, *, anew: bool = False) -> None:
+    """Keep what the attempt runs in, once it has said so; `anew`: also where something is kept already.
+
+    Nothing else depends on it, so what cannot be read is left out.
+    """
+    if not anew:
+        with context.database.read() as session:
+            attempt = jobs.get_attempt(session, view.job_id, view.attempt)
+            if attempt is None or attempt.environment is not None:
+                return
+    try:
+        environment = ingest.read_environment(context.store, view.job_id, view.attempt)
+    except ingest.DamagedError as error:
+        log.warning("damaged environment", error=str(error))
+        return
+    if environment is None:
+        return
+    with context.sessions.begin() as session:
+        attempt = jobs.get_attempt(session, view.job_id, view.attempt)
+        if attempt is not None:
+            attempt.environment = environment.model_dump(mode="json")
 
 
 def _take_progress(context: Context, view: View) -> None:

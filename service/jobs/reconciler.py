@@ -25,7 +25,7 @@ from service.jobs import ingest, transitions
 from service.jobs.capacity import never_fits
 from service.jobs.cluster import Endpoint
 from service.jobs.failures import explain, impossible, too_slow
-from service.jobs.intake import View, take_in, view_of
+from service.jobs.intake import View, take_environment, take_in, view_of
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import Action, State, decide
 from service.jobs.metrics_listener import listening
@@ -190,6 +190,7 @@ class Reconciler:
 
     def _end_attempt(self, action: Action, view: View, ray: RayJobs, run: Run, outcome: Outcome) -> None:
         context, tail = self._context, self._log_tail(view, ray)
+        take_environment(context, view, anew=True)  # its workers may have been started again, elsewhere
         if action is Action.RETRY:
             self._retry(view, ray, outcome.damage, tail)
         elif action is Action.CANCEL:

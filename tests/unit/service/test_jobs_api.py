@@ -94,7 +94,7 @@ def test_the_schema_describes_every_option(client: TestClient) -> None:
     assert [name for name, option in options.items() if "default" not in option] == ["dataset_id"]
     assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (60, 1)
     defaults = {name: option.get("default", "ds-1") for name, option in options.items()}
-    assert defaults.pop("priority") == 0  # not of what a run reads
+    assert (defaults.pop("priority"), defaults.pop("reproduces")) == (0, None)  # not of what a run reads
     assert JobSpec.model_validate(defaults) == JobSpec(dataset_id="ds-1")
 
 
@@ -421,3 +421,20 @@ def test_only_an_admin_lets_a_job_go_first(
         changed = [stranger.patch(f"/v1/jobs/{job_id}", json={"priority": n}, headers=headers) for n in (-1, 1)]
         answers[role] = [answer.status_code for answer in (*posted, *changed)]
     assert answers == {Role.TRAIN: [202, 202, 403, 200, 403], Role.ADMIN: [202, 202, 202, 200, 200]}
+
+
+def test_a_job_repeats_another_only_if_it_is_the_same(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    first = post(name="first", epochs=3, timeout_seconds=60)
+    again = client.post("/v1/jobs", json={**first["spec"], "name": "first again", "reproduces": first["id"]}).json()
+    assert (again["reproduces"], again["spec"]) == (first["id"], first["spec"] | {"name": "first again"})
+    entry = client.get("/v1/audit", params={"target": again["id"]}).json()["entries"][0]
+    assert entry["details"]["reproduces"] == first["id"]
+    answer = client.post("/v1/jobs", json={**first["spec"], "epochs": 4, "seed": 1, "reproduces": first["id"]})
+    assert (answer.status_code, [fault["field"] for fault in answer.json()["errors"]]) == (422, ["epochs", "seed"])
+    answer = client.post("/v1/jobs", json={**first["spec"], "reproduces": "job-none"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "reproduces")
+    client.post(f"/v1/jobs/{first['id']}:cancel")
+    assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{again['id']}").json()["reproduces"] == first["id"]

@@ -30,7 +30,7 @@ from service.metrics import Metrics
 from tests.integration.harness import wait_for
 from tests.unit.service.fake_ray import SAMPLES, FakeRay
 from workers.contract import keys
-from workers.contract.request import Failure, TrainRequest
+from workers.contract.request import Failure, JobSpec, TrainRequest
 
 
 @pytest.fixture
@@ -537,6 +537,34 @@ def test_the_queue_goes_by_priority_and_by_the_limits_of_projects(
         projects.lock(session, read(usual).project_id).max_running_jobs = None
     reconciler.round()
     assert read(usual).state == State.STARTING
+
+
+def test_what_an_attempt_ran_in_outlives_the_cluster_and_the_store(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, client: TestClient, scripted: ModuleType
+) -> None:
+    job_id = queue(seed=7)
+    url = f"/v1/jobs/{job_id}/environment"
+    reconciler.round()
+    assert client.get(url).status_code == 404
+    spec = JobSpec(dataset_id="ds-1", seed=7)
+    context.store.put(keys.environment(job_id, 1), b"{")
+    reconciler.round()  # what cannot be read stops nothing
+    scripted.write_environment(context.store, job_id, 1, spec)
+    reconciler.round()
+    assert client.get(url).json()["packages"]["torch"] == "2.9.0"
+    # The workers were started again, on another machine, before the attempt ended.
+    scripted.write_environment(context.store, job_id, 1, spec, packages={"torch": "2.9.1"})
+    finish(ray, f"{job_id}-1", "FAILED", -9)
+    reconciler.round()
+    context.store.delete(keys.environment(job_id, 1))
+    ray.runs.clear()
+    assert client.get(url).json()["packages"] == {"torch": "2.9.1"}  # of the newest that has said it
+    assert client.get(url, params={"attempt": 1}).json()["attempt"] == 1
+    assert client.get(url, params={"attempt": 2}).status_code == 404
+    scripted.write_environment(context.store, job_id, 2, spec)
+    reconciler.round()
+    assert client.get(url).json()["attempt"] == 2
+    assert client.get(url, params={"attempt": 3}).json()["detail"] == f"Job {job_id} has no attempt 3."
 
 
 def test_cancelling_before_and_while_it_runs(

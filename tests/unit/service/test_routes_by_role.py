@@ -132,6 +132,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
+    "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),

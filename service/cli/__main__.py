@@ -1,0 +1,5 @@
+"""`python -m service.cli`: the `dale` command, where it is not on the path."""
+
+from service.cli import app
+
+app()
