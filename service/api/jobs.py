@@ -18,6 +18,7 @@ from service.api.problems import problems
 from service.db import audit, jobs, tables
 from service.errors import Conflict, NotFound
 from service.jobs import checks
+from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.roles import Caller
 from workers.contract import keys
@@ -166,7 +167,8 @@ def post_job(
     that have waited longest.
 
     Refused with the reason: unknown dataset versions and networks, arguments that the network does not take,
-    combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same.
+    combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same, and suggests
+    values for the fields that the body leaves out.
     """
     spec, priority = posted.spec, posted.priority
     check_priority(caller, priority)
@@ -174,7 +176,9 @@ def post_job(
         with context.database.read() as reading:
             check_reproduces(posted, jobs.get_job(reading, posted.reproduces), caller)
     if dry_run:
-        return JSONResponse(plan_of(posted, checks.check(context, caller, spec, priority)).model_dump(mode="json"))
+        checked = checks.check(context, caller, spec, priority)
+        advice = advise(context, spec, posted.model_fields_set, checked)
+        return JSONResponse(plan_of(posted, checked, advice).model_dump(mode="json"))
 
     def create() -> Answer:
         checks.check(context, caller, spec)

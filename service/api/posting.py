@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field
 from service.api.fields import Id
 from service.db.tables import Job
 from service.errors import FieldError, Forbidden, Invalid
+from service.jobs.advice import Advice
 from service.jobs.checks import Checked
 from service.roles import Caller, Role
 from workers.contract.request import JobSpec
@@ -52,6 +54,26 @@ class PlannedResources(BaseModel):
     waiting_for: str = Field(description="what it would wait for; empty if for nothing")
 
 
+class PlannedMemory(BaseModel):
+    """About what each worker takes at the height of a step, in bytes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    teacher: int
+    activations: int = Field(description="what the forward pass keeps, and as much again that comes and goes")
+    process: int = Field(description="the libraries")
+    total: int
+
+
+class SuggestedValue(BaseModel):
+    """A value for a field that was left out. The job itself keeps the default unless the value is posted."""
+
+    field: str
+    value: int
+    reason: str
+
+
 class JobPlan(BaseModel):
     """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
 
@@ -60,9 +82,14 @@ class JobPlan(BaseModel):
     priority: int
     dataset: PlannedDataset
     cluster: PlannedResources
+    memory: PlannedMemory | None = Field(
+        description="null: unknown, as the service has no torch to build networks with"
+    )
+    suggested: list[SuggestedValue] = Field(description="values for fields that were left out, for this dataset")
+    warnings: list[str] = Field(description="what will probably go wrong; the job is taken all the same")
 
 
-def plan_of(posted: PostedJob, checked: Checked) -> JobPlan:
+def plan_of(posted: PostedJob, checked: Checked, advice: Advice) -> JobPlan:
     """What would become of a job that was found good."""
     version, waiting = checked.version, checked.waiting_for
     return JobPlan(
@@ -82,6 +109,9 @@ def plan_of(posted: PostedJob, checked: Checked) -> JobPlan:
             starts="unknown" if waiting is None else "later" if waiting else "now",
             waiting_for=waiting or "",
         ),
+        memory=PlannedMemory(**asdict(advice.memory), total=advice.memory.total) if advice.memory else None,
+        suggested=[SuggestedValue(**asdict(one)) for one in advice.suggested],
+        warnings=advice.warnings,
     )
 
 

@@ -44,6 +44,9 @@ def train(
         int, typer.Option(min=-10, max=10, help="Jobs of higher priority start first; above 0 for admins.")
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, and say what would be done.")] = False,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="Take what a dry run suggests for options that are left out.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
     url: Url = None,
     key: Key = None,
@@ -74,6 +77,10 @@ def train(
             "name": name,
         }
         spec = job_options.spec(dataset, given)
+        if suggested:
+            for one in (found := dale.plan(spec, priority=priority)).suggested:
+                terminal.err().print(f"{one.field} {one.value}: {one.reason}", soft_wrap=True)
+            spec = job_options.with_suggested(spec, {one.field: one.value for one in found.suggested})
         if dry_run:
             plan = dale.plan(spec, priority=priority)
             if as_json:

@@ -195,6 +195,12 @@ def plan_lines(plan: JobPlan) -> Table:
     table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     table.add_row("starts", starts[cluster.starts])
     table.add_row("priority", str(plan.priority))
+    memory = f"about {plan.memory.total / 2**20:.0f} MiB of each worker" if plan.memory else "unknown"
+    table.add_row("memory", memory)
+    for warning in plan.warnings:
+        table.add_row("warning", Text(warning, "yellow"))
+    for one in plan.suggested:
+        table.add_row("suggested", Text(f"{one.field} {one.value}: {one.reason}"))
     for name, value in plan.spec.model_dump(mode="json").items():
         table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
     return table

@@ -60,8 +60,13 @@ class Jobs(Connection):
         )
 
     def plan(self, spec: JobSpec, *, priority: int = 0) -> JobPlan:
-        """What `train` would do; refused as it would be, and nothing is created."""
-        body, dry = spec.model_dump(mode="json") | {"priority": priority}, {"dry_run": True}
+        """What `train` would do; refused as it would be, and nothing is created.
+
+        Values are suggested for the fields that were not given to `spec`.
+        """
+        everything = spec.model_dump(mode="json")
+        body = {name: everything[name] for name in spec.model_fields_set} | {"priority": priority}
+        dry = {"dry_run": True}
         response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
         return JobPlan.model_validate_json(response.content)
 

@@ -30,10 +30,17 @@ NOTHING = Resources(0, 0)
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has, and what Ray says is taken."""
+    """What a cluster has, and what Ray says is taken.
+
+    Attributes:
+        total: of all machines.
+        used: of it.
+        machine_memory: bytes that Ray counts on its largest machine; None: unknown.
+    """
 
     total: Resources
     used: Resources
+    machine_memory: int | None = None
 
 
 def needs(spec: JobSpec, total: Resources) -> Resources:

@@ -27,12 +27,14 @@ class Checked:
         version: what it trains on.
         need: what it takes of the cluster; as many workers as it asks for where no cluster is known.
         waiting_for: what it would wait for now; empty: nothing; None: no cluster is known.
+        capacity: what the cluster has; None: no cluster is known.
     """
 
     project_id: str
     version: DatasetVersion
     need: Resources
     waiting_for: str | None
+    capacity: Capacity | None
 
 
 def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) -> Checked:
@@ -62,10 +64,10 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
         networks.check_by_building(spec.network, size=size, classes=classes, spatial_dims=version.spatial_dims)
     if capacity is None:
         need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
-        return Checked(known.project_id, version, need, None)
+        return Checked(known.project_id, version, need, None, None)
     need = needs(spec, capacity.total)
     new = Entry("", need, known.project_id, priority)
-    return Checked(known.project_id, version, need, _wait(context, new, capacity))
+    return Checked(known.project_id, version, need, _wait(context, new, capacity), capacity)
 
 
 def _check_size(spec: JobSpec, spatial_dims: int) -> None:

@@ -52,7 +52,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     plan = json.loads(dale("train", dataset[1], "--workers", "2", "--dry-run", "--json").output)
     assert (plan["dataset"]["sample_count"], plan["cluster"]["cpus"]) == (4, 2)
     assert re.search(r"learning_rate +0.002", dale("train", dataset[1], "--dry-run").output)
+    assert [one["field"] for one in plan["suggested"]] == ["image_size"]  # workers were given
     assert dale("jobs", "--json").output.strip() == "[]"
+    better = json.loads(dale("train", dataset[1], "--suggested", "--epochs", "2", "--json").stdout)
+    assert (better["spec"]["image_size"], better["spec"]["epochs"]) == (plan["suggested"][0]["value"], 2)
+    dale("cancel", better["id"])
+    dale("delete", better["id"], "--yes")
     options = "--set temperature=0.1 --set start=0.3 --network UNet --epochs 3 --workers 2 --name first"
     done = dale(
         "train", f"{dataset[1]}:1", *options.split(), "--network-arguments", '{"channels": [8, 16], "strides": [2]}'
