@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
-from workers.contract.store import ObjectStore
+from workers.contract.store import ObjectMissing, ObjectStore
 from workers.exchange import sum_over_ranks
 from workers.images import decode_image, decode_mask
 from workers.run import Run
@@ -124,13 +124,13 @@ class Samples:
     def _decode(self, ordinal: int, image: Tensor, label: Tensor) -> None:
         """Fill in image (3, S, S) and class indices (S, S) from the sample's files."""
         row = {name: self.table[name][ordinal].as_py() for name in ("name", "image_sha256", "mask_sha256")}
-        image_file, mask_file = (
-            self.store.get(keys.blob(self.dataset_id, row[column])) for column in ("image_sha256", "mask_sha256")
-        )
         try:
+            image_file, mask_file = (
+                self.store.get(keys.blob(self.dataset_id, row[column])) for column in ("image_sha256", "mask_sha256")
+            )
             image.numpy()[:] = decode_image(image_file, self.image_size).transpose(2, 0, 1)
             label.numpy()[:] = decode_mask(mask_file, self.image_size, self.mask_values)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ObjectMissing) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
 
 

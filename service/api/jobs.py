@@ -17,7 +17,7 @@ from service.api.posting import JobPlan, PostedJob, Priority, check_priority, ch
 from service.api.problems import problems
 from service.db import audit, jobs, tables
 from service.errors import Conflict, NotFound
-from service.jobs import checks
+from service.jobs import checks, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.roles import Caller
@@ -181,7 +181,8 @@ def post_job(
         return JSONResponse(plan_of(posted, checked, advice).model_dump(mode="json"))
 
     def create() -> Answer:
-        checks.check(context, caller, spec)
+        checked = checks.check(context, caller, spec)
+        warm_start.check(session, spec, checked.project_id, checked.version, hold=True)  # deleted meanwhile?
         job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, posted.reproduces)
         facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
         facts |= {"priority": priority} if priority else {}
@@ -254,11 +255,12 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
     return resource(job)
 
 
-@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409))
+@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409, 422))
 def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
     """Queue a job again that failed or was cancelled: as a new attempt, from its newest checkpoint on.
 
-    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing.
+    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing. Refused where the model
+    that it starts from (`warm_start`) is gone.
     """
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     state = State(job.state)
@@ -269,6 +271,9 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
         if state.terminal:
             why = "its model is there" if state is State.SUCCEEDED else "it is going away"
         raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
+    version = jobs.get_version(session, job.dataset_id, job.dataset_version)
+    if version is not None:
+        warm_start.check(session, JobSpec.model_validate(job.spec), job.project_id, version, hold=True)
     audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
     jobs.retry(session, job)
     session.flush()
@@ -279,6 +284,8 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
 def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
     """Remove a job that is over, with its history, its model and everything else that it wrote. There is no way back.
 
+    Refused while another job that is not over starts from its model.
+
     Where that breaks off, the job is `DELETING`: it has no model any more, and can be deleted again.
     """
     # Not the request's session: the state is committed before the first object goes, so that nobody is offered a model
@@ -288,6 +295,11 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
         state = State(job.state)
         if not state.terminal:
             raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
+        if waiting := jobs.that_start_from(session, job.id):
+            raise Conflict(
+                f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
+                "they are over, or cancel them."
+            )
         if state is not State.DELETING:
             facts = {"name": job.name, "state": state}
             audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)

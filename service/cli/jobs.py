@@ -38,6 +38,9 @@ def train(
     compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile the network.")] = None,
     min_workers: Annotated[int | None, typer.Option(help="Go on with as few as these (default: with all).")] = None,
     gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Start from the model of this job (default: from new weights).")
+    ] = None,
     timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     priority: Annotated[
@@ -73,6 +76,7 @@ def train(
             "compile": compiled,
             "min_workers": min_workers,
             "gpus_per_worker": gpus_per_worker,
+            "warm_start": warm_start,
             "timeout_seconds": timeout_seconds,
             "name": name,
         }

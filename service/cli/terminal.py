@@ -172,6 +172,7 @@ def job_lines(job: JobResource) -> Table:
         ("network", job.spec.network.name),
         ("method", job.spec.method.name),
         ("repeats", job.reproduces),
+        ("starts from", job.spec.warm_start),
         ("epochs", f"{job.epochs_done} of {job.spec.epochs}"),
         ("workers", f"{job.spec.workers} (GPUs each: {job.spec.gpus_per_worker}), attempt {job.attempt}"),
         ("remaining", duration(job.progress.eta_seconds) if job.progress and not job.state.terminal else ""),

@@ -68,6 +68,13 @@ def unfinished(session: Session) -> list[Job]:
     return list(session.scalars(query))
 
 
+def that_start_from(session: Session, job_id: str) -> list[str]:
+    """Ids of the jobs that are not over and start from the model of this one."""
+    states = [state for state in State if not state.terminal]
+    query = select(Job.id).where(Job.state.in_(states), Job.spec["warm_start"].as_string() == job_id)
+    return list(session.scalars(query.order_by(Job.created_at, Job.id)))
+
+
 def page_of_jobs(
     session: Session, *, seen: str | None, state: State | None, after: tuple[Any, str] | None, limit: int
 ) -> list[Job]:

@@ -8,7 +8,7 @@ from service.api.dependencies import Context
 from service.db import datasets, jobs, projects
 from service.db.tables import DatasetVersion
 from service.errors import FieldError, Invalid
-from service.jobs import networks
+from service.jobs import networks, warm_start
 from service.jobs.capacity import Capacity, Resources, needs, never_fits
 from service.jobs.intake import view_of
 from service.jobs.lifecycle import State
@@ -53,6 +53,8 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
             field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
         hint = "GET /v1/datasets lists what there is"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
+    with context.database.read() as reading:
+        warm_start.check(reading, spec, known.project_id, version)
     _check_size(spec, version.spatial_dims)
     capacity = _capacity(context)
     if capacity and (reason := never_fits(needs(spec, capacity.total), capacity.total)):
