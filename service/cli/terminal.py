@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.errors import FieldError
 
 OK, JOB_FAILED, REFUSED, UNREACHABLE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+LAST_LINES = 5  # of a failure's detail, beside its cause
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "CANCELLING": "yellow", "RUNNING": "cyan"}
 
 
@@ -179,11 +180,17 @@ def job_lines(job: JobResource) -> Table:
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in (job.metrics or {}).items())),
         ("cause", job.failure.cause if job.failure else ""),
         ("hint", job.failure.hint if job.failure else ""),
+        ("last lines", _last_lines(job.failure.detail) if job.failure else ""),
     ]
     for name, value in rows:
         if value:
             table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
     return table
+
+
+def _last_lines(detail: str) -> str:
+    """The end of a log or traceback; all that is kept of the log: `dale job JOB --logs`."""
+    return "\n".join(detail.rstrip().splitlines()[-LAST_LINES:])
 
 
 def plan_lines(plan: JobPlan) -> Table:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.api.dependencies import Context
-from service.db import access, jobs, tables
+from service.db import access, jobs, projects, tables
 from service.db.tables import DEFAULT_PROJECT
 from service.jobs import networks
 from service.jobs.ingest import read_result
@@ -438,3 +439,44 @@ def test_a_job_repeats_another_only_if_it_is_the_same(
     client.post(f"/v1/jobs/{first['id']}:cancel")
     assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
     assert client.get(f"/v1/jobs/{again['id']}").json()["reproduces"] == first["id"]
+
+
+def test_a_job_starts_from_a_model_of_its_own_kind_which_then_stays(
+    client: TestClient, finish_job: Callable[..., str], context: Context, add_dataset: Callable[..., str]
+) -> None:
+    before = finish_job("ds-before", "job-before", DEFAULT_PROJECT)
+    body = {"dataset_id": add_dataset(), "warm_start": before}
+    post = partial(client.post, "/v1/jobs")
+
+    def faults(**change: object) -> dict[str, str]:
+        answer = post(json=body | change)
+        assert answer.status_code == 422, answer.text
+        return {fault["field"]: fault["reason"] for fault in answer.json()["errors"]}
+
+    assert faults(network={"name": "SegResNet"}) == {"network.name": "is SegResNet, and UNet of the model"}
+    assert faults(network={"name": "UNet", "arguments": {"norm": "batch"}}).keys() == {"network.arguments"}
+    assert faults(warm_start="job-none") == {"warm_start": "there is no job 'job-none' in the project of the dataset"}
+    with context.sessions.begin() as session:
+        other = projects.add(session, "another").id
+    assert faults(dataset_id=add_dataset(project_id=other)).keys() == {"warm_start"}
+    three = add_dataset()
+    with context.sessions.begin() as session:
+        version = jobs.get_version(session, three, 1)
+        assert version is not None
+        version.mask_values = [0, 1, 2]
+    assert faults(dataset_id=three) == {
+        "dataset_id": "is 3 classes in 2 dimensions, and 2 classes in 2 dimensions of the model"
+    }
+    assert post(json=body, params={"dry_run": True}).status_code == 200
+
+    job = post(json=body).json()
+    assert job["spec"]["warm_start"] == before
+    assert faults(warm_start=job["id"]) == {"warm_start": f"job {job['id']} has no model: it is QUEUED"}
+    refused = client.delete(f"/v1/jobs/{before}")
+    assert refused.status_code == 409
+    assert job["id"] in refused.json()["detail"]
+    client.post(f"/v1/jobs/{job['id']}:cancel")
+    assert client.get(f"/v1/models/{before}").json()["warm_start"] is None
+    assert client.delete(f"/v1/jobs/{before}").status_code == 204
+    retried = client.post(f"/v1/jobs/{job['id']}:retry")  # from a model that is not there any more
+    assert (retried.status_code, retried.json()["errors"][0]["field"]) == (422, "warm_start")
