@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import tracing
 from service.api import (
+    attempts,
     audit,
     datasets,
     deletion,
@@ -108,6 +109,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         finishing,
         uploads,
         jobs,
+        attempts,
         events,
         samples,
         held_out,

@@ -44,6 +44,7 @@ class ModelResource(BaseModel):
     network: NetworkSpec
     dataset_id: str
     dataset_version: int
+    warm_start: str | None = Field(description="the job whose model it started from, which may be deleted by now")
     metrics: dict[str, Any] | None
     finished_at: datetime | None
     files: list[ModelFile]
@@ -66,6 +67,7 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
         network=NetworkSpec.model_validate(job.spec["network"]),
         dataset_id=job.dataset_id,
         dataset_version=job.dataset_version,
+        warm_start=job.spec.get("warm_start"),
         metrics=job.metrics,
         finished_at=job.finished_at,
         files=[

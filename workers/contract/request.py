@@ -118,6 +118,12 @@ class JobSpec(Model):
         description="go on with as few as these while machines are missing; empty: only with all",
     )
     gpus_per_worker: int = Field(default=0, ge=0, le=1, description="0 trains on the CPU, 1 gives each worker a GPU")
+    warm_start: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="a job of the same project whose model the training starts from: of the same network, arguments "
+        "and classes; optimizer and confidences start anew",
+    )
     timeout_seconds: int | None = Field(
         default=None,
         ge=1,

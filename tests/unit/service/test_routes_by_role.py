@@ -153,6 +153,7 @@ ROWS = {
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
     "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
+    "PATCH /v1/jobs/{job_id}": Row(TRAIN, path="/v1/jobs/{queued}", body={"json": {"priority": -1}}),
     "POST /v1/jobs/{job_id}:cancel": Row(TRAIN, 202, path="/v1/jobs/{job}:cancel"),
     "POST /v1/jobs/{job_id}:retry": Row(TRAIN, 409, path="/v1/jobs/{job}:retry"),  # it has its model
     "DELETE /v1/jobs/{job_id}": Row(TRAIN, 409, path="/v1/jobs/{queued}"),  # it is not over
@@ -160,6 +161,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
+    "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
@@ -175,6 +177,9 @@ ROWS = {
     "GET /v1/projects": Row(READ, lists=True),
     "POST /v1/projects": Row(OPERATOR, 201, body={"json": {"name": "third"}}),
     "GET /v1/projects/{project_id}": Row(READ, path="/v1/projects/{project}"),
+    "PATCH /v1/projects/{project_id}": Row(
+        OPERATOR, path="/v1/projects/{project}", body={"json": {"max_running_jobs": 2}}
+    ),
     "POST /v1/projects/{project_id}/keys": Row(ADMIN, 201, path=KEYS, body={"json": {"name": "new", "role": "admin"}}),
     "GET /v1/projects/{project_id}/keys": Row(ADMIN, path=KEYS),
     "DELETE /v1/projects/{project_id}/keys/{key_id}": Row(ADMIN, 204, path=f"{KEYS}/{{key}}"),

@@ -52,7 +52,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     plan = json.loads(dale("train", dataset[1], "--workers", "2", "--dry-run", "--json").output)
     assert (plan["dataset"]["sample_count"], plan["cluster"]["cpus"]) == (4, 2)
     assert re.search(r"learning_rate +0.002", dale("train", dataset[1], "--dry-run").output)
+    assert [one["field"] for one in plan["suggested"]] == ["image_size"]  # workers were given
     assert dale("jobs", "--json").output.strip() == "[]"
+    better = json.loads(dale("train", dataset[1], "--suggested", "--epochs", "2", "--json").stdout)
+    assert (better["spec"]["image_size"], better["spec"]["epochs"]) == (plan["suggested"][0]["value"], 2)
+    dale("cancel", better["id"])
+    dale("delete", better["id"], "--yes")
     options = "--set temperature=0.1 --set start=0.3 --network UNet --epochs 3 --workers 2 --name first"
     done = dale(
         "train", f"{dataset[1]}:1", *options.split(), "--network-arguments", '{"channels": [8, 16], "strides": [2]}'
@@ -73,6 +78,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     assert job_id[1] in listed
     assert "first" in listed
     assert "its turn" in dale("job", job_id[1]).output
+    assert "has priority -3" in dale("priority", job_id[1], "-3").output
+    assert re.search(r"priority +-3", dale("job", job_id[1]).output)
+    assert dale("priority", job_id[1], "11").exit_code == 2
+    project = json.loads(dale("projects", "list", "--json").output)[0]["id"]
+    assert "at most 3 jobs" in dale("projects", "limit", project, "3").output
+    assert "no limit" in dale("projects", "limit", project, "none").output
     assert "CANCELLED" in dale("cancel", job_id[1]).output
     assert json.loads(dale("jobs", "--state", "cancelled", "--json").output)[0]["id"] == job_id[1]
     assert "QUEUED" in dale("retry", job_id[1]).output
