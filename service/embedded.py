@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from rich.console import Console
@@ -131,13 +132,7 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
         if head is not None:
             head.start()
 
-    config = uvicorn.Config(
-        create_app(settings, context, metrics),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
-    )
+    config = uvicorn.Config(create_app(settings, context, metrics), **server_options(settings))
     server = _Server(config, listening)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -159,6 +154,19 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
             head.stop()
         listener.close()
         log.info("stopped")
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn serves, addresses apart."""
+    return {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": OPEN_CONNECTIONS_SECONDS,
+        # By itself uvicorn believes whatever comes from 127.0.0.1: an address that is counted could be made up.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
+    }
 
 
 class _Server(uvicorn.Server):

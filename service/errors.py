@@ -9,6 +9,7 @@ ServiceError
  ├─ PayloadTooLarge 413        larger than the limit
  ├─ RangeNotSatisfiable 416    the range lies outside the file
  ├─ Invalid 422                well-formed but impossible; `errors` lists every fault
+ ├─ TooManyRequests 429        more than the key or the address may ask
  └─ Unavailable 503            a part that is needed is not there now
 """
 
@@ -92,6 +93,18 @@ class Invalid(ServiceError):
 
     status = 422
     title = "Invalid request"
+
+
+class TooManyRequests(ServiceError):
+    """More than the key or the address may ask; `Retry-After` says when to come back."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        """`retry_after` is in seconds."""
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Unavailable(ServiceError):

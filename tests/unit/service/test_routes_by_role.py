@@ -21,6 +21,7 @@ from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
 from service.jobs.ingest import read_result
 from service.roles import Role
+from service.settings import Settings
 from tests.records import put_upload
 from workers.contract.request import JobSpec
 
@@ -202,6 +203,12 @@ def filled(value: Any, things: dict[str, str]) -> Any:
         for name, thing in things.items():
             value = value.replace(f"{{{name}}}", thing)
     return value
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody asks for everything here, too: no limits."""
+    return settings.model_copy(update={"attempts_per_minute": 0})
 
 
 @pytest.fixture
