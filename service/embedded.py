@@ -17,6 +17,7 @@ from typing import Any
 
 import uvicorn
 from rich.console import Console
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service import logging
@@ -74,6 +75,13 @@ def let_in(context: Context) -> str | None:
     Raises:
         CannotServeError: others could reach the service and nobody has set a key, or DALE_API_KEY is of no use.
     """
+    try:
+        return _let_in(context)
+    except IntegrityError:  # another process let the same key in at this very moment: now it is there
+        return _let_in(context)
+
+
+def _let_in(context: Context) -> str | None:
     settings = context.settings
     with context.sessions.begin() as session:
         if settings.api_key is not None:

@@ -35,5 +35,5 @@ def test_a_wrong_value_of_the_file_fails_it_and_nothing_stays(tmp_path: Path) ->
     file.write_text(text.replace("POSTGRES_DB: dale\n", "POSTGRES_DB: other\n"))
     done = tried("--file", str(file))
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
-    assert 'database "dale" does not exist' in done.stdout
+    assert "does not exist" in done.stdout
     assert "nothing is left of" in done.stdout
