@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import BackgroundTasks, Cookie, Depends, Request
+from fastapi import BackgroundTasks, Cookie, Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service import logging
 from service.api.admission import Admission
-from service.db import access
+from service.api.fields import Id
+from service.db import access, projects
 from service.db.session import Database
 from service.db.tables import now
 from service.errors import FieldError, Forbidden, Unauthorized
@@ -143,6 +144,24 @@ def _same_origin(request: Request) -> bool:
 
 
 CallerDep = Annotated[Caller, Depends(require_key)]
+
+
+def get_shown_project(
+    session: SessionDep,
+    caller: CallerDep,
+    project: Annotated[
+        Id | None, Query(description="only what is in this project; for the operator, who sees all")
+    ] = None,
+) -> str | None:
+    """Id of the project of which a list shows what there is: the caller's own; None: all.
+
+    Raises:
+        NotFound: there is no such project, or it is not the caller's.
+    """
+    return projects.get(session, project, caller.project_id).id if project else caller.project_id
+
+
+ShownProjectDep = Annotated[str | None, Depends(get_shown_project, scope="function")]
 
 
 def require_train(caller: CallerDep) -> Caller:

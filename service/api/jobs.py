@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
@@ -216,20 +216,20 @@ def _plan(spec: JobSpec, checked: checks.Checked) -> JobPlan:
     )
 
 
-@router.get("", responses=problems(400, 422))
+@router.get("", responses=problems(400, 404, 422))
 def list_jobs(
     session: SessionDep,
-    caller: CallerDep,
+    project: ShownProjectDep,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    arguments = {"list": "jobs", "state": state}
+    arguments = {"list": "jobs", "state": state, "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=caller.project_id, state=state, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=project, state=state, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]

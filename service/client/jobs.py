@@ -43,9 +43,9 @@ class Jobs(Connection):
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
-    def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first."""
-        return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first; of one `project`, for the operator."""
+        return self._pages(JobPage, "/v1/jobs", {"state": state, "project": project}, lambda page: page.jobs)
 
     def cancel(self, job_id: str) -> JobResource:
         """Ask a job to end; asking twice does no harm."""
