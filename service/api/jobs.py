@@ -14,7 +14,7 @@ from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownPro
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
-from service.db import audit, jobs, tables
+from service.db import audit, jobs, removal, tables
 from service.errors import Conflict, NotFound, Unavailable
 from service.jobs import checks
 from service.jobs.lifecycle import State, can_retry, on_cancel
@@ -302,8 +302,7 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
             jobs.set_state(session, job, State.DELETING)
     for key in list(context.store.list(keys.job(job_id))):
         context.store.delete(key)
-    with context.sessions.begin() as session:
-        jobs.remove(session, job_id)
+    removal.remove_job(context.database, job_id)
 
 
 @router.get("/{job_id}/epochs", responses=problems(400, 404, 422))

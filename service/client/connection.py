@@ -79,9 +79,12 @@ class Connection:
             while True:
                 left -= 1
                 try:
-                    return check(
-                        self._http.request(method, url, json=body, headers=headers, params=parameters, timeout=timeout)
+                    answer = self._http.request(
+                        method, url, json=body, headers=headers, params=parameters, timeout=timeout
                     )
+                    gone = method == "DELETE" and answer.status_code == httpx.codes.NOT_FOUND
+                    # Of a repeated DELETE, "no such thing" says that the first one did it and its answer was lost.
+                    return answer if gone and left < TRIES - 1 else check(answer)
                 except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                     if isinstance(error, httpx.ConnectError) or not left:
                         raise

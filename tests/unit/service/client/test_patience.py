@@ -69,3 +69,26 @@ def test_an_upload_is_sent_again_whole(app: FastAPI, url: str, folder: Path, met
         with pytest.raises(Refused, match="Too many requests"):
             dale.dataset(made.id)
     assert len(slept) == 1 + WAITS
+
+
+def test_a_repeated_delete_that_finds_nothing_has_done_it() -> None:
+    answers: list[httpx.Response | None] = [None, httpx.Response(404, json={"title": "Not found"})]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        given = answers.pop(0)
+        if given is None:
+            raise httpx.ReadError("the answer was lost", request=request)
+        return given
+
+    with Client("http://x", KEY, transport=httpx.MockTransport(answer)) as dale:
+        dale.delete("job-a")
+        assert answers == []
+        answers[:] = [httpx.Response(404, json={"title": "Not found"})]
+        with pytest.raises(Refused, match="404"):
+            dale.delete("job-a")
+        answers[:] = [None, httpx.Response(409, json={"title": "Conflict"})]
+        with pytest.raises(Refused, match="409"):
+            dale.delete_dataset("ds-a")
+        answers[:] = [None, httpx.Response(404, json={"title": "Not found"})]
+        with pytest.raises(Refused, match="404"):
+            dale.job("job-a")
