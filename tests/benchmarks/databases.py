@@ -279,9 +279,7 @@ def main() -> None:
         print(f"{kind}: a page in {ours:.2f} ms (p99 {tail[0]:.2f}), bare {bare:.2f} (p99 {tail[1]:.2f})")
         for mine, theirs in found.ingestion:
             print(f"{kind}: an epoch in {mine:.1f} s, bare {theirs:.1f} s: {mine / theirs:.2f}")
-        print(
-            f"{kind}: deleted in {found.deletion[0]:.1f} s; who wrote meanwhile waited {found.deletion[1]:.2f} s at most"
-        )
+        print(f"{kind}: deleted in {found.deletion[0]:.1f} s; others waited {found.deletion[1]:.2f} s at most")
 
 
 if __name__ == "__main__":
