@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
 from service.api.problems import problems
-from service.db import audit, jobs, tables
+from service.db import audit, jobs, removal, tables
 from service.errors import Conflict, NotFound
 from service.jobs import checks, warm_start
 from service.jobs.advice import advise
@@ -198,20 +198,20 @@ def post_job(
     return idempotency.answer(session, posted.model_dump_json(), create)
 
 
-@router.get("", responses=problems(400, 422))
+@router.get("", responses=problems(400, 404, 422))
 def list_jobs(
     session: SessionDep,
-    caller: CallerDep,
+    project: ShownProjectDep,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    arguments = {"list": "jobs", "state": state}
+    arguments = {"list": "jobs", "state": state, "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=caller.project_id, state=state, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=project, state=state, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -310,8 +310,7 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
             jobs.set_state(session, job, State.DELETING)
     for key in list(context.store.list(keys.job(job_id))):
         context.store.delete(key)
-    with context.sessions.begin() as session:
-        jobs.remove(session, job_id)
+    removal.remove_job(context.database, job_id)
 
 
 @router.get("/{job_id}/epochs", responses=problems(400, 404, 422))

@@ -161,6 +161,12 @@ def audit(
     action: Annotated[str | None, typer.Option(help="Only this kind of change, e.g. key.create.")] = None,
     by: Annotated[str | None, typer.Option(metavar="KEY_ID", help="Only what was done with this key.")] = None,
     target: Annotated[str | None, typer.Option(metavar="ID", help="Only changes of this thing.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only from then on: a date, a time, or how long ago (7d, 12h).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only before then; a date is its beginning.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -172,9 +178,11 @@ def audit(
     from itertools import islice
 
     from service.cli import terminal
+    from service.cli.moments import moment
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        entries = dale.audit(project=project, action=action, key=by, target=target)
+        first, end = (moment(text) if text else None for text in (since, until))
+        entries = dale.audit(project=project, action=action, key=by, target=target, since=first, until=end)
         found = list(islice(entries, limit))
     if as_json:
         terminal.say_json(found)

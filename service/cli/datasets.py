@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import Json, Key, Url, connect
+from service.cli.options import InProject, Json, Key, Url, connect
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 
@@ -99,12 +99,17 @@ def upload(
     terminal.say(f"Train on it: dale train {dataset.id} --follow")
 
 
-def datasets(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+def datasets(
+    project: InProject = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
     """List the datasets, newest first."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(dale.datasets())
+        found = list(dale.datasets(project=project))
     if as_json:
         terminal.say_json(found)
     else:

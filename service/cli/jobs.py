@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli.options import InProject, JobId, Json, Key, Url, connect
 
 
 def train(
@@ -108,6 +108,7 @@ def train(
 
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state, e.g. RUNNING.")] = None,
+    project: InProject = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     url: Url = None,
     key: Key = None,
@@ -119,7 +120,7 @@ def jobs(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.jobs(state=state.upper() if state else None), limit))
+        found = list(islice(dale.jobs(state=state.upper() if state else None, project=project), limit))
     if as_json:
         terminal.say_json(found)
     else:

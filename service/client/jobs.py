@@ -23,6 +23,8 @@ from workers.contract.request import JobSpec
 
 # The network is built once before a job is accepted; on a busy machine that takes its time.
 TRAIN_TIMEOUT = httpx.Timeout(180, connect=5)
+# A history of ten million rows goes in pieces, so that others can write meanwhile.
+DELETE_TIMEOUT = httpx.Timeout(1800, connect=5)
 # A stream that says nothing for this long (the service sends a sign of life every 15 s) is dead.
 SILENCE = httpx.Timeout(60, connect=5)
 # How long `follow` tries to come back to a service that has gone away.
@@ -75,9 +77,9 @@ class Jobs(Connection):
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
-    def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first."""
-        return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first; of one `project`, for the operator."""
+        return self._pages(JobPage, "/v1/jobs", {"state": state, "project": project}, lambda page: page.jobs)
 
     def set_priority(self, job_id: str, priority: int) -> JobResource:
         """Let a job that is not over go before others of lower priority; above 0 for admins."""
@@ -96,7 +98,7 @@ class Jobs(Connection):
 
     def delete(self, job_id: str) -> None:
         """Remove a job that is over, with its model and everything else of it."""
-        self._send("DELETE", f"/v1/jobs/{part(job_id)}")
+        self._send("DELETE", f"/v1/jobs/{part(job_id)}", timeout=DELETE_TIMEOUT)
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""

@@ -465,7 +465,8 @@ def test_a_job_starts_from_a_model_of_its_own_kind_which_then_stays(
         assert version is not None
         version.mask_values = [0, 1, 2]
     assert faults(dataset_id=three) == {
-        "dataset_id": "is 3 classes of 3 channels in 2 dimensions, and 2 classes of 3 channels in 2 dimensions of the model"
+        "dataset_id": "is 3 classes of 3 channels in 2 dimensions, "
+        "and 2 classes of 3 channels in 2 dimensions of the model"
     }
     assert post(json=body, params={"dry_run": True}).status_code == 200
 

@@ -22,6 +22,7 @@ from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
 from service.jobs.ingest import read_result
 from service.roles import Role
+from service.settings import Settings
 from tests.records import put_upload
 from workers.contract.request import JobSpec
 
@@ -241,6 +242,12 @@ def filled(value: Any, things: dict[str, str]) -> Any:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody asks for everything here, too: no limits."""
+    return settings.model_copy(update={"attempts_per_minute": 0})
+
+
+@pytest.fixture
 def world(
     context: Context, stranger: TestClient, finish_job: Callable[..., str], scripted: ModuleType
 ) -> Iterator[World]:
@@ -367,3 +374,26 @@ def test_lists_show_what_is_the_caller_s_and_nothing_else(world: World) -> None:
             for things in (world.own, world.other):
                 assert any(things[name] in everything for name in ("project", "dataset", "job")), route
             assert any(world.own[name] in seen for name in ("project", "dataset", "job")), route
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/jobs", "/v1/models"])
+def test_a_list_of_one_project_is_for_who_sees_it(world: World, path: str) -> None:
+    def ask(who: str, project: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {world.keys[who]}"}
+        return world.http.get(path, headers=headers, params={"project": project, "page_size": 1})
+
+    name = path.rpartition("/")[2]
+    for things, others in ((world.own, world.other), (world.other, world.own)):
+        answer = ask(OPERATOR, things["project"])
+        assert answer.status_code == 200
+        assert things["dataset"] in answer.text or things["job"] in answer.text
+        assert others["dataset"] not in answer.text and others["job"] not in answer.text
+    whole = world.http.get(path, headers={"Authorization": f"Bearer {world.keys[READ]}"}, params={"page_size": 1})
+    assert ask(READ, world.own["project"]).json()[name] == whole.json()[name]
+    refused, unknown = ask(ADMIN, world.other["project"]), ask(ADMIN, UNKNOWN["project"])
+    assert (refused.status_code, unknown.status_code) == (404, 404)
+    assert refused.json()["detail"] == unknown.json()["detail"].replace(UNKNOWN["project"], world.other["project"])
+    if token := ask(OPERATOR, world.own["project"]).json()["next_page_token"]:
+        headers = {"Authorization": f"Bearer {world.keys[OPERATOR]}"}
+        parameters = {"project": world.other["project"], "page_token": token}
+        assert world.http.get(path, headers=headers, params=parameters).status_code == 400, "another question"
