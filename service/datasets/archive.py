@@ -44,6 +44,10 @@ class Member:
     path: str  # as it is called in the archive, for messages
     info: zipfile.ZipInfo
 
+    def extract(self, archive: Archive, target: Path) -> Extracted:
+        """Unpack it to `target` as it is; see `Archive.extract`."""
+        return archive.extract(self, target)
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -51,13 +55,14 @@ class Extracted:
 
     size: int
     sha256: str
+    notes: tuple[str, ...] = ()  # what deserves a look, where it was converted
 
 
 class Archive:
     """The members of a zip. Making one refuses what no honest dataset contains, all faults at once."""
 
     def __init__(self, file: IO[bytes], limits: ImportLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         try:
             self._zip = zipfile.ZipFile(_Guard(file, limits.max_members))
         except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, OSError) as error:
@@ -89,8 +94,8 @@ class Archive:
             with self._zip.open(member.info) as source, target.open("wb") as sink:
                 while chunk := source.read(CHUNK):
                     size += len(chunk)
-                    if size > self._limits.max_member_bytes:
-                        raise MemberFault(f"unpacks to more than {self._limits.max_member_bytes} bytes")
+                    if size > self.limits.max_member_bytes:
+                        raise MemberFault(f"unpacks to more than {self.limits.max_member_bytes} bytes")
                     digest.update(chunk)
                     sink.write(chunk)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -127,15 +132,15 @@ class Archive:
             )
         if NESTED.search(name) and not JUNK.search(name):
             yield FieldError(file=shown, reason="is an archive inside the archive", hint="unpack it first")
-        if info.file_size > self._limits.max_member_bytes:
+        if info.file_size > self.limits.max_member_bytes:
             yield FieldError(
                 file=shown,
                 reason=f"unpacks to {info.file_size} bytes",
-                hint=f"at most {self._limits.max_member_bytes} are accepted for one file",
+                hint=f"at most {self.limits.max_member_bytes} are accepted for one file",
             )
 
     def _bomb(self, entries: list[zipfile.ZipInfo]) -> Iterator[FieldError]:
-        limits = self._limits
+        limits = self.limits
         unpacked = sum(info.file_size for info in entries)
         packed = sum(info.compress_size for info in entries)
         if unpacked > limits.max_total_bytes:

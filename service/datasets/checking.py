@@ -81,12 +81,12 @@ def _check_pair(
     """Check both files, so that a fault in one does not hide a fault in the other."""
     image = mask = None
     try:
-        image_file = archive.extract(pair.image, scratch / "image")
+        image_file = pair.image.extract(archive, scratch / "image")
         image = inspect_image(scratch / "image", limits.max_pixels)
     except MemberFault as fault:
         found.refuse(pair.image.path, fault.reason, fault.hint)
     try:
-        mask_file = archive.extract(pair.mask, scratch / "mask")
+        mask_file = pair.mask.extract(archive, scratch / "mask")
         mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
         found.values[pair.mask.path] = mask.values
         if mask.lossy:

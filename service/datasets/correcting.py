@@ -165,7 +165,7 @@ class Correction:
     def _extracted(self, mask: CheckedMask, scratch: Path) -> Path:
         assert self._archive is not None  # noqa: S101 - it is where the mask was found
         path = scratch / "member"
-        self._archive.extract(mask.member, path)
+        mask.member.extract(self._archive, path)
         if mask.encoded:
             inspect_mask(path, self._limits.max_pixels, None, scratch / "stored")
             path = scratch / "stored"

@@ -107,7 +107,7 @@ class Import:
     def _extracted(self, sample: CheckedSample, scratch: Path, *, mask: bool) -> Path:
         assert self._archive is not None  # noqa: S101 - `_passed` was called
         path = scratch / "member"
-        self._archive.extract(sample.pair.mask if mask else sample.pair.image, path)
+        (sample.pair.mask if mask else sample.pair.image).extract(self._archive, path)
         if mask and sample.mask_encoded:
             inspect_mask(path, self._limits.max_pixels, self._options.mask_threshold, scratch / "stored")
             path = scratch / "stored"

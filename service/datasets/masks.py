@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from service.datasets.archive import Archive, Member, MemberFault
+from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import Findings
 from service.datasets.checking import sha256
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES
 from service.datasets.pairs import ENDINGS, NAMED, Half, Media, split_ending
 from service.datasets.pixels import inspect_mask
+from service.datasets.sources import Source
 from service.datasets.volumes import VolumeCheck
 
 FOLDER = "masks"
@@ -24,7 +25,7 @@ Fetch = Callable[[str, Path], None]  # writes the stored image of this sha256 to
 class CheckedMask:
     """A mask that has passed, for a sample that is there."""
 
-    member: Member
+    member: Source
     sha256: str
     media_type: str
     foreground: float
@@ -92,10 +93,10 @@ class MaskCheck:
                 half.add(member, name)
         return half
 
-    def _image(self, member: Member, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
+    def _image(self, member: Source, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         stored = self._scratch / "stored"
         try:
-            file = self._archive.extract(member, self._scratch / "mask")
+            file = member.extract(self._archive, self._scratch / "mask")
             facts = inspect_mask(self._scratch / "mask", self._limits.max_pixels, None, stored)
         except MemberFault as fault:
             found.refuse(member.path, fault.reason, fault.hint)
@@ -108,7 +109,7 @@ class MaskCheck:
         digest, media_type = (sha256(stored), "image/png") if facts.encoded else (file.sha256, facts.media_type)
         return CheckedMask(member, digest, media_type, facts.foreground, facts.encoded)
 
-    def _volume(self, member: Member, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
+    def _volume(self, member: Source, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         image = self._scratch / "image"
         self._fetch(row["image_sha256"], image)
         passed = self._volumes.check_label(member, image, found)

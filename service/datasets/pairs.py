@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from service.datasets.archive import Member
+from service.datasets.metaimage import ENDING as METAIMAGE
+from service.datasets.sources import Source, source_of
 from service.errors import FieldError
 
 MAX_NAME = 200
@@ -35,9 +37,9 @@ class Media(StrEnum):
 
 ENDINGS = {
     Media.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-    Media.VOLUME: (".nii", ".nii.gz"),
+    Media.VOLUME: (".nii", ".nii.gz", METAIMAGE),
 }
-NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz)"}
+NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz) or MetaImage (.mha)"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Pair:
     """A sample as it lies in the archive."""
 
     name: str
-    image: Member
-    mask: Member
+    image: Source
+    mask: Source
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Half:
 
     def __init__(self, what: str) -> None:
         self.what = what  # "image", "mask" or "label": what a file of this folder is
-        self.files: dict[str, Member] = {}
+        self.files: dict[str, Source] = {}
         self.faults: list[FieldError] = []
 
     def add(self, member: Member, name: str) -> None:
@@ -86,7 +88,7 @@ class Half:
         elif name in self.files:
             self.refuse(member, "has the same name as " + self.files[name].path, "give every sample its own name")
         else:
-            self.files[name] = member
+            self.files[name] = source_of(member)
 
     def refuse(self, member: Member, reason: str, hint: str) -> None:
         """Note why a file cannot be used."""

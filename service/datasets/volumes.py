@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.archive import Archive, Extracted, Member, MemberFault
+from service.datasets.archive import Archive, Extracted, MemberFault
 from service.datasets.checked import CheckedSample, Findings
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES, described, is_packed, open_volume, orientation, planes, spacing, unpack
 from service.datasets.pairs import Pair
+from service.datasets.sources import Source
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class VolumeCheck:
             foreground=foreground,
         )
 
-    def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
+    def check_label(self, member: Source, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
         """Check a label that comes alone, against an image that is stored; gives its facts and share of foreground.
 
         Args:
@@ -105,7 +106,7 @@ class VolumeCheck:
             return None
         return label, float(1 - counts[0] / counts.sum())
 
-    def _image(self, member: Member) -> tuple[VolumeFacts, bool]:
+    def _image(self, member: Source) -> tuple[VolumeFacts, bool]:
         """What is in an image, and whether its intensity is the same everywhere."""
         facts, file = self._opened(member)
         low, high = np.inf, -np.inf
@@ -117,7 +118,7 @@ class VolumeCheck:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
         return facts, low == high
 
-    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64]]:
+    def _label(self, member: Source) -> tuple[VolumeFacts, NDArray[np.int64]]:
         """What is in a label, and how many voxels have each value."""
         facts, file = self._opened(member)
         counts = np.zeros(MAX_VALUE + 1, dtype=np.int64)
@@ -130,9 +131,9 @@ class VolumeCheck:
             counts += np.bincount(some.astype(np.int64).ravel(), minlength=MAX_VALUE + 1)
         return facts, counts
 
-    def _opened(self, member: Member) -> tuple[VolumeFacts, nib.Nifti1Image]:
+    def _opened(self, member: Source) -> tuple[VolumeFacts, nib.Nifti1Image]:
         path = self._scratch / "member"
-        return self._read(path, self._archive.extract(member, path))
+        return self._read(path, member.extract(self._archive, path))
 
     def _read(self, path: Path, extracted: Extracted) -> tuple[VolumeFacts, nib.Nifti1Image]:
         packed = is_packed(path)
