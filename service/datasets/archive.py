@@ -24,7 +24,8 @@ JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|\._|Thumbs\.db$|desktop\.ini
 PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LAYOUT_HINT = (
     "the zip must hold a folder images/ and a folder masks/ with files of the same names, "
-    "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json"
+    "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json; "
+    "or hold one .json in COCO's format and the images that it names"
 )
 
 

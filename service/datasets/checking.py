@@ -60,7 +60,7 @@ def check(
             samples.append(sample)
     progress(len(layout.pairs), len(layout.pairs))
     if layout.classes:
-        values, value_faults = declared_values(found.values, layout.classes, found.warnings)
+        values, value_faults = declared_values(found.values, layout.classes, found.warnings, layout.declared_in)
     else:
         remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
         values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy)
@@ -87,6 +87,8 @@ def _check_pair(
         found.refuse(pair.image.path, fault.reason, fault.hint)
     try:
         mask_file = pair.mask.extract(archive, scratch / "mask")
+        for note in mask_file.notes:
+            found.warn(pair.mask.path, note)
         mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored")
         found.values[pair.mask.path] = mask.values
         if mask.lossy:
@@ -159,7 +161,10 @@ def class_values(
 
 
 def declared_values(
-    masks: dict[str, tuple[int, ...]], classes: Mapping[int, str], warnings: list[FieldError]
+    masks: dict[str, tuple[int, ...]],
+    classes: Mapping[int, str],
+    warnings: list[FieldError],
+    file: str = "dataset.json",
 ) -> tuple[list[int], list[FieldError]]:
     """The declared values in order, and each mask that has others; a class that no mask has is a warning.
 
@@ -167,8 +172,9 @@ def declared_values(
         masks: the values found in each mask, by file.
         classes: names by value.
         warnings: where warnings go.
+        file: which declares them.
     """
-    declared = f"dataset.json declares {_listed(classes)}"
+    declared = f"{file} declares {_listed(classes)}"
     faults = [
         FieldError(file=path, reason=f"has the values {_listed(set(values) - classes.keys())}", hint=declared)
         for path, values in sorted(masks.items())
@@ -178,7 +184,7 @@ def declared_values(
     if masks and seen == {0}:
         faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
     warnings += [
-        FieldError(file="dataset.json", reason=f"declares class {name!r} ({value}), which no label has")
+        FieldError(file=file, reason=f"declares class {name!r} ({value}), which no label has")
         for value, name in classes.items()
         if value not in seen
     ]

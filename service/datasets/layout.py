@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from service.datasets import folders, nnunet
+from service.datasets import coco, folders, nnunet
 from service.datasets.archive import LAYOUT_HINT, Archive, Member
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Layout, LayoutKind, tops
@@ -15,17 +15,20 @@ FOLDERS = {LayoutKind.FOLDERS: folders.FOLDERS, LayoutKind.NNUNET: nnunet.FOLDER
 
 
 def recognise(members: Iterable[Member]) -> LayoutKind:
-    """The layout whose two folders are there.
+    """The layout whose two folders are there, else that of a description.
 
     Raises:
-        Invalid: those of none are, or those of both.
+        Invalid: it is none, or it has the folders of both.
     """
+    members = list(members)
     paths = [member.path for member in members]
     found = [kind for kind, names in FOLDERS.items() if tops(paths, names)]
     if len(found) == 1:
         return found[0]
     if found:
         raise _refused("has the folders of several layouts", f"say which one is meant: layout={' or '.join(found)}")
+    if coco.descriptions(members) and not any(part in nnunet.FOLDERS for path in paths for part in path.split("/")[:2]):
+        return LayoutKind.COCO
     raise _refused(_seen(paths, "has no images/ and masks/, nor imagesTr/ and labelsTr/"), LAYOUT_HINT)
 
 
@@ -39,9 +42,11 @@ def read_layout(archive: Archive, limits: ImportLimits, scratch: Path, asked: La
         asked: the layout to read it by; None recognises it.
 
     Raises:
-        Invalid: it has no such layout, or has it more than once.
+        Invalid: it has no such layout, or has it more than once; or what describes it cannot be used.
     """
     kind = asked or recognise(archive.members)
+    if kind is LayoutKind.COCO:
+        return coco.read_coco(archive, limits, scratch)
     names, paths = FOLDERS[kind], [member.path for member in archive.members]
     both = f"{names[0]}/ and {names[1]}/"
     whole = tops(paths, names)

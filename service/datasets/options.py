@@ -20,9 +20,10 @@ class ImportOptions(BaseModel):
         le=255,
         description="mask pixels from this value on become foreground, all others background",
     )
-    layout: Literal["auto", "folders", "nnunet"] = Field(
+    layout: Literal["auto", "folders", "nnunet", "coco"] = Field(
         default="auto",
-        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
+        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; "
+        "coco: one .json in COCO's format, and its images; auto: what is there",
     )
 
     @property

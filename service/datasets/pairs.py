@@ -21,6 +21,7 @@ class LayoutKind(StrEnum):
 
     FOLDERS = "folders"  # images/ and masks/, files of the same names
     NNUNET = "nnunet"  # nnU-Net v2 raw: imagesTr/, labelsTr/, dataset.json
+    COCO = "coco"  # one .json in COCO's format, and the images that it names
 
 
 class Media(StrEnum):
@@ -62,6 +63,7 @@ class Layout:
         faults: files that cannot be used.
         warnings: what is accepted and still deserves a look.
         classes: the name of each class by its value in the masks, where the dataset declares them.
+        declared_in: the file that does.
     """
 
     kind: LayoutKind
@@ -70,6 +72,7 @@ class Layout:
     faults: list[FieldError]
     warnings: list[FieldError]
     classes: Mapping[int, str] | None = None
+    declared_in: str = "dataset.json"
 
 
 class Half:
