@@ -22,7 +22,8 @@ def upload(
         int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
     ] = None,
     layout: Annotated[
-        Literal["auto", "folders", "nnunet", "coco"], typer.Option(help="How it is laid out, where that is not plain.")
+        Literal["auto", "folders", "nnunet", "coco", "dicom"],
+        typer.Option(help="How it is laid out, where that is not plain."),
     ] = "auto",
     resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
     project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,

@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,8 @@ PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LAYOUT_HINT = (
     "the zip must hold a folder images/ and a folder masks/ with files of the same names, "
     "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json; "
-    "or hold one .json in COCO's format and the images that it names"
+    "or hold one .json in COCO's format and the images that it names; "
+    "or DICOM series and segmentations (SEG) of them"
 )
 
 
@@ -83,6 +85,15 @@ class Archive:
             Member(info.filename, info) for info in entries if not info.is_dir() and not JUNK.search(info.filename)
         ]
 
+    def peek(self, member: Member, size: int) -> bytes:
+        """The first bytes of a file, fewer where it has no more.
+
+        Raises:
+            MemberFault: it is damaged.
+        """
+        with _unpacking(), self._zip.open(member.info) as source:
+            return source.read(size)
+
     def extract(self, member: Member, target: Path) -> Extracted:
         """Unpack one file to `target`, in chunks.
 
@@ -91,16 +102,13 @@ class Archive:
         """
         digest = hashlib.sha256()
         size = 0
-        try:
-            with self._zip.open(member.info) as source, target.open("wb") as sink:
-                while chunk := source.read(CHUNK):
-                    size += len(chunk)
-                    if size > self.limits.max_member_bytes:
-                        raise MemberFault(f"unpacks to more than {self.limits.max_member_bytes} bytes")
-                    digest.update(chunk)
-                    sink.write(chunk)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise MemberFault(f"is damaged in the archive: {error}", "make the zip again") from error
+        with _unpacking(), self._zip.open(member.info) as source, target.open("wb") as sink:
+            while chunk := source.read(CHUNK):
+                size += len(chunk)
+                if size > self.limits.max_member_bytes:
+                    raise MemberFault(f"unpacks to more than {self.limits.max_member_bytes} bytes")
+                digest.update(chunk)
+                sink.write(chunk)
         return Extracted(size, digest.hexdigest())
 
     def _faults(self, info: zipfile.ZipInfo) -> Iterator[FieldError]:
@@ -156,6 +164,15 @@ class Archive:
                 reason=f"unpacks to {unpacked / max(packed, 1):.0f} times its size",
                 hint=f"at most {limits.max_ratio:g} times is accepted; store images as PNG or JPEG",
             )
+
+
+@contextmanager
+def _unpacking() -> Iterator[None]:
+    """What zipfile raises over a damaged file becomes a fault of it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise MemberFault(f"is damaged in the archive: {error}", "make the zip again") from error
 
 
 class _Guard:

@@ -20,10 +20,11 @@ class ImportOptions(BaseModel):
         le=255,
         description="mask pixels from this value on become foreground, all others background",
     )
-    layout: Literal["auto", "folders", "nnunet", "coco"] = Field(
+    layout: Literal["auto", "folders", "nnunet", "coco", "dicom"] = Field(
         default="auto",
         description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; "
-        "coco: one .json in COCO's format, and its images; auto: what is there",
+        "coco: one .json in COCO's format, and its images; "
+        "dicom: series of images and segmentations (SEG) of them; auto: what is there",
     )
 
     @property

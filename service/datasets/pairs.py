@@ -22,6 +22,7 @@ class LayoutKind(StrEnum):
     FOLDERS = "folders"  # images/ and masks/, files of the same names
     NNUNET = "nnunet"  # nnU-Net v2 raw: imagesTr/, labelsTr/, dataset.json
     COCO = "coco"  # one .json in COCO's format, and the images that it names
+    DICOM = "dicom"  # series of images and segmentations (SEG) of them, in any folders
 
 
 class Media(StrEnum):
@@ -86,7 +87,7 @@ class Half:
     def add(self, member: Member, name: str) -> None:
         """Take a file as the one of the sample `name`, unless it cannot be."""
         name = unicodedata.normalize("NFC", name)
-        if fault := _name_fault(name):
+        if fault := name_fault(name):
             self.refuse(member, *fault)
         elif name in self.files:
             self.refuse(member, "has the same name as " + self.files[name].path, "give every sample its own name")
@@ -138,7 +139,8 @@ def tops(paths: Iterable[str], folders: tuple[str, str]) -> list[str]:
     return [top for top, seen in found.items() if len(seen) == len(folders)]
 
 
-def _name_fault(name: str) -> tuple[str, str] | None:
+def name_fault(name: str) -> tuple[str, str] | None:
+    """Why a sample cannot be called so, and what to do; None if it can."""
     if name.strip(". ") == "" or name != name.strip():
         return "has no usable name", "rename it to letters and digits"
     if len(name) > MAX_NAME:

@@ -60,6 +60,8 @@ class VolumeCheck:
             found.refuse(pair.image.path, fault.reason, fault.hint)
         try:
             label, counts = self._label(pair.mask)
+            for note in label.file.notes:
+                found.warn(pair.mask.path, note)
             found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
             found.refuse(pair.mask.path, fault.reason, fault.hint)
