@@ -73,7 +73,7 @@ def _read_header(file: IO[bytes]) -> dict[str, str]:
         left -= len(line)
         key, equals, value = line.decode("latin-1").partition("=")
         key, value = key.strip(), value.strip()
-        if not equals or not line.endswith(b"\n") or not key.isidentifier() or not value.isprintable():
+        if not (equals and line.endswith(b"\n") and key and (key + value).isprintable()):
             break
         if key in header:
             raise MemberFault(f"says {key} twice in its header", SAVE_AGAIN)

@@ -33,6 +33,8 @@ def itk(array: np.ndarray, folder: Path, **options: Any) -> bytes:
     image.SetSpacing(GEOMETRY["spacing"])
     image.SetOrigin(GEOMETRY["origin"])
     image.SetDirection(GEOMETRY["direction"])
+    image.SetMetaData("dim[0]", "3")  # as of an image that came from NIfTI
+    image.SetMetaData("descrip", "5.0.10 é")
     sitk.WriteImage(image, str(folder / "x.mha"), **options)
     return (folder / "x.mha").read_bytes()
 
