@@ -35,7 +35,7 @@ class Datasets(Connection):
         project: str | None = None,
         progress: Progress | None = None,
     ) -> DatasetResource:
-        """Upload a zip of `images/` and `masks/`, or of nnU-Net's raw format; streamed, so memory stays flat.
+        """Upload a zip of `images/` and `masks/`, or of another layout (see `options`); streamed, so memory stays flat.
 
         It goes to the project of the key; only the operator's key names a `project`.
         """

@@ -21,7 +21,7 @@ from service.datasets.pairs import Media
 from service.datasets.rows import Row, channel_names, sample_row, sample_table
 from service.datasets.sent import Expected, read_sent
 from service.datasets.splitting import numbered
-from service.datasets.storing import Source
+from service.datasets.storing import Unpacking
 from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
 from service.db.tables import DatasetVersion
@@ -124,7 +124,7 @@ class Correction:
         """Write the blob of each new mask, and those of new samples."""
         if self._archive is None:
             return
-        source = Source(self._archive, self._limits, self._base.media, ImportOptions())
+        source = Unpacking(self._archive, self._limits, self._base.media, ImportOptions())
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
             for mask in self._masks.values():
                 path = source.unpacked(mask.member, mask.sha256, Path(scratch), encoded=mask.encoded)

@@ -195,6 +195,40 @@ def test_packing_takes_of_nnunet_what_is_trained_on(tmp_path: Path) -> None:
         assert packed.namelist() == ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "dataset.json"]
 
 
+def packed_of(folder: Path, files: dict[str, bytes], layout: str = "auto") -> list[str]:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    with as_archive(folder, layout=layout) as archive, zipfile.ZipFile(archive) as packed:
+        return packed.namelist()
+
+
+DICOM = bytes(128) + b"DICM"
+
+
+def test_packing_takes_of_coco_descriptions_and_images(tmp_path: Path) -> None:
+    files = {"annotations/instances_x.json": b"{}", "train/a/1.jpg": b"x", "2.PNG": b"x", ".cache/3.png": b"x"}
+    taken = ["2.PNG", "annotations/instances_x.json", "train/a/1.jpg"]
+    assert packed_of(tmp_path, files | {"notes.txt": b"x", "scan": DICOM}) == taken
+
+
+def test_packing_takes_of_dicom_what_is_dicom(tmp_path: Path) -> None:
+    files = {"p1/0001": DICOM, "p1/seg.dcm": DICOM, "p1/readme.txt": b"x", "list.json": b"[]", ".DS_Store": DICOM}
+    assert packed_of(tmp_path, files) == ["p1/0001", "p1/seg.dcm"]
+
+
+def test_packing_by_a_layout_that_is_asked_for(tmp_path: Path) -> None:
+    files = {"images/1.png": b"x", "masks/1.png": b"x", "all.json": b"{}", "scan": DICOM}
+    assert packed_of(tmp_path, files) == ["images/1.png", "masks/1.png"]
+    assert packed_of(tmp_path, {}, "coco") == ["all.json", "images/1.png", "masks/1.png"]
+    assert packed_of(tmp_path, {}, "dicom") == ["scan"]
+    with pytest.raises(ValueError, match="no folder imagesTr"):
+        packed_of(tmp_path, {}, "nnunet")
+    (tmp_path / "scan").unlink()
+    with pytest.raises(ValueError, match="no files of the layout dicom"):
+        packed_of(tmp_path, {}, "dicom")
+
+
 def test_help_tells_the_contract_s_defaults() -> None:
     helped = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).output.split())
     job = JobSpec(dataset_id="x")
