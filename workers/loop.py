@@ -17,6 +17,7 @@ from workers.dataset import open_dataset
 from workers.environment import record
 from workers.exchange import send_rows, sum_over_ranks
 from workers.gathered import Gathered
+from workers.hints import hints_of
 from workers.learner import Learner
 from workers.prefetch import prefetch
 from workers.progress import ProgressWriter
@@ -44,6 +45,8 @@ def train(run: Run) -> None:
     weights = read_weights(run.store, spec.warm_start) if spec.warm_start else None
     learner = Learner(spec, statistics, steps, run.device, run.rank, run.world_size, dims, weights)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
+    state.know(*hints_of(samples.table, state.ordinals))
+    dale.begin(state, sum_over_ranks(state.disagreement_histogram(), run.device), learner.config)
     missing = artifacts.missing_epochs(run)
     checkpoints = Checkpoints(run, plan.steps)
     done, gathered = checkpoints.restore(learner, state, min(missing, default=spec.epochs))

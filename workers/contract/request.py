@@ -68,6 +68,10 @@ class DaleMethod(Model):
     )
     alignment_weight: float = Field(default=0.1, ge=0, le=100, description="weight of the alignment")
     feature_layer: str = Field(default="", max_length=200, description="layer to align; empty: before the head")
+    begin_with: Literal["nothing", "agreement"] = Field(
+        default="nothing",
+        description="agreement: labels that other annotators' of the same image contradict weigh less from the start",
+    )
 
 
 Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
