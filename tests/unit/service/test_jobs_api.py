@@ -139,8 +139,8 @@ def test_a_network_is_built_before_the_job_is_taken(
 ) -> None:
     asked = []
 
-    def build(network: str, size: int, classes: int, spatial_dims: int) -> str:
-        asked.append((json.loads(network)["name"], size, classes, spatial_dims))
+    def build(network: str, size: int, classes: int, channels: int, spatial_dims: int) -> str:
+        asked.append((json.loads(network)["name"], size, classes, channels, spatial_dims))
         return "kernel larger than the image"
 
     monkeypatch.setattr(networks, "_build", build)
@@ -152,7 +152,7 @@ def test_a_network_is_built_before_the_job_is_taken(
     assert answer.json()["errors"][0]["reason"] == "kernel larger than the image"
     answer = client.post("/v1/jobs", json={**body, "image_size": 100})
     assert answer.json()["errors"][0]["field"] == "image_size"
-    assert asked == [("UNet", 64, 2, 2), ("UNet", 100, 2, 2)]
+    assert asked == [("UNet", 64, 2, 3, 2), ("UNet", 100, 2, 3, 2)]
 
 
 def test_pages_are_stable_while_jobs_are_added(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
