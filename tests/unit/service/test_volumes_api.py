@@ -152,8 +152,8 @@ def test_jobs_that_do_not_fit_the_dataset(
 ) -> None:
     asked = []
 
-    def build(network: str, size: int, classes: int, spatial_dims: int) -> str:
-        asked.append((size, classes, spatial_dims))
+    def build(network: str, size: int, classes: int, channels: int, spatial_dims: int) -> str:
+        asked.append((size, classes, channels, spatial_dims))
         return "too small"
 
     monkeypatch.setattr(networks, "_build", build)
@@ -163,7 +163,7 @@ def test_jobs_that_do_not_fit_the_dataset(
     answer = client.post("/v1/jobs", json={"dataset_id": dataset["id"], "patch_size": 48}).json()
     assert (answer["errors"][0]["field"], answer["errors"][0]["reason"]) == ("patch_size", "too small")
     assert "patches of 48 x 48 x 48" in answer["detail"]
-    assert asked == [(48, 2, 3)]
+    assert asked == [(48, 2, 1, 3)]
 
 
 def test_images_have_no_patches(client: TestClient, add_dataset: Callable[..., str]) -> None:
