@@ -21,7 +21,7 @@ PIL = np.array([[0, -1.0, 0, 12], [-0.5, 0, 0, -3], [0, 0, -2.0, 40], [0, 0, 0, 
 
 def nifti(values: np.ndarray, affine: np.ndarray = PIL, compressed: bool = True) -> bytes:
     data: bytes = nib.Nifti1Image(values, affine).to_bytes()
-    return gzip.compress(data) if compressed else data
+    return gzip.compress(data, mtime=0) if compressed else data
 
 
 def ball(rng: np.random.Generator, shape: tuple[int, int, int], radius: float) -> np.ndarray:
