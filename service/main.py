@@ -12,10 +12,12 @@ from fastapi import FastAPI
 from service import tracing
 from service.api import (
     audit,
+    class_masks,
     datasets,
     deletion,
     events,
     finishing,
+    grid,
     health,
     jobs,
     keys,
@@ -40,7 +42,7 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.settings import Settings
-from service.web import pages
+from service.web import pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -109,12 +111,15 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         jobs,
         events,
         samples,
+        grid,
+        class_masks,
         models,
         overlays,
         projects,
         keys,
         audit,
         pages,
+        review_pages,
     ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)

@@ -59,7 +59,8 @@ VisitorDep = Annotated[Caller | None, Depends(get_visitor)]
 
 def to_sign_in(request: Request) -> RedirectResponse:
     """Send the browser to the sign-in page, and back here after it."""
-    return RedirectResponse(f"/login?next={quote(request.url.path, safe='/')}", status_code=303, headers=HEADERS)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?next={quote(here, safe='/')}", status_code=303, headers=HEADERS)
 
 
 @router.get("/login")

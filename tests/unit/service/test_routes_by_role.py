@@ -159,7 +159,10 @@ ROWS = {
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
+    "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
+    "GET /v1/jobs/{job_id}/samples:cards": Row(READ, path="/v1/jobs/{job}/samples:cards?ordinal=0"),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
+    "GET /v1/jobs/{job_id}/samples/{sample}/masks/{kind}": Row(READ, path=f"{SAMPLES}/masks/label"),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
     "GET /v1/jobs/{job_id}/samples/{sample}/image": Row(READ, path=f"{SAMPLES}/image"),
     "GET /v1/jobs/{job_id}/samples/{sample}/overlay": Row(READ, path=f"{SAMPLES}/overlay"),
@@ -187,6 +190,7 @@ ROWS = {
     "POST /logout": Row(NOBODY, 303, page=True),
     "GET /": Row(READ, page=True, lists=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
+    "GET /jobs/{job_id}/review": Row(READ, path="/jobs/{job}/review", page=True),
     "GET /jobs/{job_id}/samples/{sample}": Row(READ, path=f"/jobs/{{job}}/samples/{SAMPLE}", page=True),
 }
 
