@@ -8,6 +8,7 @@ const byId = (id) => document.getElementById(id);
 
 export class Deeds {
   #busy = false;
+  #running = Promise.resolve(); // what is being saved
 
   constructor(parts) {
     Object.assign(this, parts);
@@ -52,21 +53,28 @@ export class Deeds {
     return this.deck.order.length ? [this.deck.order[this.grid.cursor]] : [];
   }
 
+  get #seen() {
+    return this.mode === "grid" || this.large.shown === this.large.ordinal;
+  }
+
+  // A key that comes while the decision before is being saved, or before the next sample is on the screen, is for
+  // nothing that the person has seen: it does nothing.
   async decide(decision) {
-    if (this.#busy || !settings.review || this.mode === "edit") return;
+    if (this.#busy || !this.#seen || !settings.review || this.mode === "edit") return;
     if (decision === "corrected" && !settings.predicted) return toast("The job has no predictions before it has succeeded.", { kind: "bad" });
     const meant = this.#meant();
     if (meant.length) await this.#during(meant, () => this.decider.decide(meant, decision), `${DECISIONS[decision].icon} ${decision}`);
   }
 
   async undo() {
-    if (this.#busy || !settings.review || this.mode === "edit") return;
+    if (!settings.review || this.mode === "edit") return;
+    await this.#running;
     await this.#guard(async () => {
       const result = await this.decider.undo(this.#meant());
       if (result.faults.length) return toast(result.faults[0].message, { kind: "bad" });
       if (result.conflicts.length) return this.#told(result, "undone", false);
       toast(`Undone${result.batch.length > 1 ? ` for ${result.batch.length} samples` : ""}.`);
-      if (this.mode === "large" && result.batch.length === 1 && result.batch[0] !== this.large.ordinal) await this.open(result.batch[0], false);
+      if (this.mode === "large" && result.batch.length === 1 && result.batch[0] !== this.large.ordinal) this.open(result.batch[0], false);
     });
   }
 
@@ -77,14 +85,15 @@ export class Deeds {
       const result = await run();
       this.decider.removeEventListener("progress", progress);
       this.#told(result, word, true);
-      if (result.done.length === 1 && meant.length === 1) await this.#goOn(meant[0]);
+      if (result.done.length === 1 && meant.length === 1) this.#goOn(meant[0]);
     });
   }
 
   async #guard(run) {
     this.#busy = true;
     try {
-      await run();
+      this.#running = run();
+      await this.#running;
     } catch (error) {
       toast(error.message, { kind: "bad" });
     } finally {
@@ -106,14 +115,14 @@ export class Deeds {
     toast(parts.join(" "), { kind: conflicts.length || faults.length ? "bad" : "", ...action });
   }
 
-  async #goOn(ordinal) {
+  #goOn(ordinal) {
     byId("large-conflict").hidden = true;
     if (place.advance === "off") return;
     const index = this.deck.indexOf(ordinal);
     if (this.mode === "grid" && index === this.grid.cursor) {
       this.grid.moveTo(index + 1);
       this.selection.set([]);
-    } else if (this.mode === "large" && index + 1 < this.deck.order.length) await this.step(1);
+    } else if (this.mode === "large" && index + 1 < this.deck.order.length) this.step(1);
   }
 
   async open(ordinal = this.deck.order[this.grid.cursor], step = true) {
@@ -150,7 +159,7 @@ export class Deeds {
   }
 
   edit() {
-    if (!this.editor || !settings.review || this.mode !== "large" || !this.large.masks.label) return;
+    if (!this.editor || !settings.review || this.mode !== "large" || !this.#seen || !this.large.masks.label) return;
     this.root.dataset.mode = "edit";
     this.editor.open();
   }
@@ -177,7 +186,7 @@ export class Deeds {
       const result = await this.decider.saveMask(ordinal, content);
       if (result.done.length) this.cancel();
       this.#told(result, "✎ corrected", true);
-      if (result.done.length) await this.#goOn(ordinal);
+      if (result.done.length) this.#goOn(ordinal);
     });
   }
 }

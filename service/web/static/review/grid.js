@@ -1,7 +1,7 @@
 // The grid: a tall empty box in which only the cards on the screen exist.
 import { CardView } from "./card.js";
 
-const GAP = 12, SMALLEST = 190, BELOW = 92, SPARE_ROWS = 1, SETTLED = 70; // px, px, px under the picture, rows, ms
+const GAP = 12, SMALLEST = 190, BELOW = 92, SPARE_ROWS = 1, SETTLED = 70; // px, px, px under the picture, rows, ms between two looks
 
 export class Grid extends EventTarget {
   #views = new Map(); // index -> CardView
@@ -10,6 +10,7 @@ export class Grid extends EventTarget {
   #width = SMALLEST;
   #frame = 0;
   #timer = 0;
+  #top = 0; // where it was when it was last looked
   cursor = 0;
 
   constructor(root, deck, selection) {
@@ -84,8 +85,16 @@ export class Grid extends EventTarget {
       this.#frame = 0;
       this.#draw();
     });
-    clearTimeout(this.#timer); // while it flies, cards stay empty: what has left the screen is never asked for
-    this.#timer = setTimeout(() => this.#settle(), SETTLED);
+    this.#timer ||= setTimeout(() => this.#slower(this.root.scrollTop), SETTLED);
+  }
+
+  // While it flies, more than a screen at a time, cards stay empty: what is gone at once is never asked for.
+  #slower(top) {
+    this.#timer = 0;
+    const far = Math.abs(top - this.#top) > this.root.clientHeight;
+    this.#top = top;
+    if (far) this.#timer = setTimeout(() => this.#slower(this.root.scrollTop), SETTLED);
+    else this.#settle();
   }
 
   #draw() {
@@ -98,7 +107,7 @@ export class Grid extends EventTarget {
       this.#release(view);
       this.#views.delete(index);
     }
-    for (let index = first; index < end; index++) if (!this.#views.has(index)) this.#take(index);
+    for (let index = end - 1; index >= first; index--) if (!this.#views.has(index)) this.#take(index);
     while (this.#pool.length) this.#pool.pop().root.remove();
     this.mark();
   }
@@ -108,7 +117,7 @@ export class Grid extends EventTarget {
     const column = index % this.#columns, row = Math.floor(index / this.#columns);
     view.place(index, this.deck.order.length, GAP + column * (this.#width + GAP), GAP + row * this.#rowHeight, this.#width, this.#width + BELOW);
     view.fill(this.deck.card(this.deck.order[index]));
-    if (!view.root.isConnected) this.box.append(view.root);
+    this.box.insertBefore(view.root, this.#views.get(index + 1)?.root ?? null); // read out in order
     this.#views.set(index, view);
   }
 

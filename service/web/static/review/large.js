@@ -15,10 +15,10 @@ const { settings } = api;
 const byId = (id) => document.getElementById(id);
 
 export class Large extends EventTarget {
-  ordinal = null;
+  ordinal = null; // asked for
+  shown = null; // on the screen: decisions are about what was seen
   masks = {}; // by kind: { width, height, pixels }
   #abort = new AbortController();
-  #drawn = ""; // which picture is on the canvas
 
   constructor(viewer, deck) {
     super();
@@ -33,8 +33,8 @@ export class Large extends EventTarget {
     byId("axis")?.addEventListener("change", (event) => this.#slice({ axis: event.target.value, slice: "" }));
     byId("slice")?.addEventListener("input", (event) => this.#slice({ slice: event.target.value }));
     deck.addEventListener("cards", (event) => {
-      const card = event.detail.find((one) => one.ordinal === this.ordinal);
-      if (card) this.#tell(card);
+      const card = event.detail.find((one) => one.ordinal === this.shown);
+      if (card && this.shown === this.ordinal) this.#tell(card);
     });
   }
 
@@ -43,26 +43,34 @@ export class Large extends EventTarget {
   }
 
   async open(ordinal) {
-    const other = ordinal !== this.ordinal;
     this.#abort.abort();
     this.#abort = new AbortController();
     const { signal } = this.#abort;
     this.ordinal = ordinal;
-    if (other) byId("large-conflict").hidden = true;
+    let card;
     try {
-      const [card] = await this.deck.fetch([ordinal], true); // what others decided meanwhile is seen
+      [card] = await this.deck.fetch([ordinal], true); // what others decided meanwhile is seen
       if (signal.aborted || !card) return;
-      this.#tell(card);
-      await Promise.all([this.#history(card, signal), settings.volumes ? this.#volume(card, signal) : this.#image(card, signal)]);
-      this.dispatchEvent(new Event("shown"));
+      const draw = await Promise.all([settings.volumes ? this.#volume(card, signal) : this.#image(card, signal), this.#history(card, signal)]);
+      if (signal.aborted) return;
+      draw.forEach((show) => show());
     } catch (error) {
-      if (error.name !== "AbortError") this.dispatchEvent(new CustomEvent("fault", { detail: error.message }));
+      if (signal.aborted) return;
+      if (card) this.viewer.show(null, card.width, card.height);
+      this.masks = {};
+      this.dispatchEvent(new CustomEvent("fault", { detail: error.message }));
     }
+    if (!card) return;
+    if (this.shown !== ordinal) byId("large-conflict").hidden = true;
+    this.shown = ordinal;
+    this.#tell(this.card);
+    byId("canvas").dataset.sample = card.sample;
   }
 
   close() {
     this.#abort.abort();
-    this.ordinal = null;
+    this.ordinal = this.shown = null;
+    delete byId("canvas").dataset.sample;
   }
 
   toggle(kind) {
@@ -90,26 +98,33 @@ export class Large extends EventTarget {
     const correction = byId("show-correction");
     if (correction) correction.disabled = !card.new_mask_sha256;
     byId("canvas").setAttribute("aria-label", `${card.sample}, ${card.decision ?? "undecided"}`);
-    if (this.#correction !== (card.new_mask_sha256 ?? "") && this.#drawn) this.#renewCorrection(card);
+    if (!settings.volumes && this.#correction !== (card.new_mask_sha256 ?? "")) this.#renewCorrection(card, this.#abort.signal);
   }
 
   #correction = "";
 
-  async #renewCorrection(card) {
+  async #renewCorrection(card, signal) {
     this.#correction = card.new_mask_sha256 ?? "";
-    if (settings.volumes) return;
-    this.masks.correction = card.new_mask_sha256 ? await this.#mask(card, "correction", this.#abort.signal) : null;
-    this.#layers();
+    try {
+      const mask = card.new_mask_sha256 ? await this.#mask(card, "correction", signal) : null;
+      if (signal.aborted) return;
+      this.masks.correction = mask;
+      this.#layers();
+    } catch (error) {
+      if (!signal.aborted) this.dispatchEvent(new CustomEvent("fault", { detail: error.message }));
+    }
   }
 
   async #history(card, signal) {
     const past = await api.history(card.sample, signal);
-    for (const name of ["confidence", "score", "dice"]) byId(`h-${name}`).setAttribute("points", points(past.map((point) => point[name]), 300, 80));
-    byId("large-epochs").textContent = `History over ${past.length} epochs`;
+    return () => {
+      for (const name of ["confidence", "score", "dice"]) byId(`h-${name}`).setAttribute("points", points(past.map((point) => point[name]), 300, 80));
+      byId("large-epochs").textContent = `History over ${past.length} epochs`;
+    };
   }
 
+  // Fetches everything of a sample; what it gives draws it.
   async #image(card, signal) {
-    this.#drawn = "";
     const size = Math.min(Math.max(card.width, card.height, SMALLEST), LARGEST);
     const plain = { size, label: false, prediction: false, format: "png" };
     const [blob, label, prediction, correction] = await Promise.all([
@@ -119,12 +134,12 @@ export class Large extends EventTarget {
       card.new_mask_sha256 ? this.#mask(card, "correction", signal) : null,
     ]);
     const image = await createImageBitmap(blob);
-    if (signal.aborted) return;
-    this.masks = { label, prediction, correction };
-    this.#correction = card.new_mask_sha256 ?? "";
-    this.#layers();
-    this.viewer.show(image, card.width, card.height);
-    this.#drawn = card.sample;
+    return () => {
+      this.masks = { label, prediction, correction };
+      this.#correction = card.new_mask_sha256 ?? "";
+      this.#layers();
+      this.viewer.show(image, card.width, card.height);
+    };
   }
 
   // A mask, or null where there is none, such as a prediction that was not kept.
@@ -169,26 +184,27 @@ export class Large extends EventTarget {
       return this.#volume(card, signal);
     }
     const image = await createImageBitmap(await answer.blob());
-    if (signal.aborted) return;
     const number = answer.headers.get("Dale-Slice"), count = Number(answer.headers.get("Dale-Slices"));
-    byId("axis").value = options.axis;
-    byId("slice").max = count - 1;
-    byId("slice").value = number;
-    byId("slice-shown").textContent = `${number} of 0 to ${count - 1}`;
-    this.viewer.show(image, image.width, image.height, this.#drawn === card.sample);
-    this.#drawn = card.sample;
+    return () => {
+      byId("axis").value = options.axis;
+      byId("slice").max = count - 1;
+      byId("slice").value = number;
+      byId("slice-shown").textContent = `${number} of 0 to ${count - 1}`;
+      this.viewer.show(image, image.width, image.height, this.shown === card.ordinal);
+    };
   }
 
   async #slice(changes) {
     go(changes);
-    if (!this.card) return;
+    if (this.shown === null || this.shown !== this.ordinal) return;
     this.#abort.abort();
     this.#abort = new AbortController();
+    const { signal } = this.#abort;
     try {
-      await this.#volume(this.card, this.#abort.signal);
+      const show = await this.#volume(this.card, signal);
+      if (!signal.aborted) show();
     } catch (error) {
-      if (error.name !== "AbortError") this.dispatchEvent(new CustomEvent("fault", { detail: error.message }));
+      if (!signal.aborted) this.dispatchEvent(new CustomEvent("fault", { detail: error.message }));
     }
   }
 }
-
