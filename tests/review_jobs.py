@@ -53,12 +53,21 @@ def reviewable_job(client: TestClient, context: Context, scripted: ModuleType) -
     assert answer.status_code == 201, answer.text
     dataset_id: str = answer.json()["id"]
     with context.sessions.begin() as session:
-        job = jobs.add_job(session, JOB, JobSpec(dataset_id=dataset_id, epochs=3, name="lesions, first look"))
-        jobs.begin_attempt(session, job, f"{JOB}-1")
-    for epoch in range(3):
-        scripted.write_epoch(context.store, JOB, 1, epoch, COUNT)
-    for number in range(COUNT):
-        grown = np.roll(lesion(number), 1, axis=0)  # never just the label
-        context.store.put(keys.prediction(JOB, number), encoded(grown.astype(np.uint8)))
-    succeed(context, JOB)
+        jobs.add_job(session, JOB, JobSpec(dataset_id=dataset_id, epochs=3, name="lesions, first look"))
+    finish(context, scripted, JOB, COUNT)
     return dataset_id
+
+
+def finish(context: Context, scripted: ModuleType, job_id: str, count: int) -> str:
+    """Make a queued job over the first `count` ordinals of such a dataset succeed; gives its id."""
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, job_id)
+        assert job is not None
+        jobs.begin_attempt(session, job, f"{job_id}-1")
+    for epoch in range(3):
+        scripted.write_epoch(context.store, job_id, 1, epoch, count)
+    for number in range(count):
+        moved = np.roll(lesion(number), 1, axis=0)  # never just the label
+        context.store.put(keys.prediction(job_id, number), encoded(moved.astype(np.uint8)))
+    succeed(context, job_id)
+    return job_id

@@ -159,6 +159,7 @@ def show_job(
         "number": number,
         "pages": max(1, -(-total // PER_PAGE)),
         "predicted": job.state == State.SUCCEEDED,
+        "earlier": jobs.earlier_job(session, job) if job.state == State.SUCCEEDED else None,
     }
     return page(request, "job.html", values)
 

@@ -21,7 +21,7 @@ from service.db.tables import DEFAULT_PROJECT
 from service.roles import Role
 from tests.benchmarks.databases import JOB as JOB_LARGE
 from tests.benchmarks.databases import fill
-from tests.review_jobs import COUNT, HEIGHT, JOB, WIDTH, label, lesion, reviewable_job
+from tests.review_jobs import COUNT, HEIGHT, JOB, WIDTH, finish, label, lesion, reviewable_job
 from tests.volume_jobs import finish_job as finish_volumes
 from tests.volume_jobs import upload_volumes
 
@@ -51,6 +51,13 @@ def key_of(context: Context) -> Callable[..., str]:
 
 def review(client: TestClient, dataset: str, sample: str) -> dict[str, Any]:
     return dict(client.get(f"/v1/datasets/{dataset}/versions/1/samples/{sample}/review").json())
+
+
+def again(client: TestClient, dataset: str) -> str:
+    """Finish the review; gives the new job."""
+    made = client.post(f"/v1/datasets/{dataset}/versions/1/reviews:finish", json={"again": JOB})
+    assert made.status_code == 201, made.text
+    return str(made.json()["job"]["id"])
 
 
 def new_mask(client: TestClient, dataset: str, sample: str) -> np.ndarray:
@@ -150,6 +157,26 @@ def test_the_whole_loop_by_keyboard_alone(client: TestClient, dataset: str, page
     assert made["spec"]["dataset_version"] == 2
     listed = client.get(f"/v1/datasets/{dataset}/versions/2/samples?page_size=50").json()["samples"]
     assert [row["sample"] for row in listed] == [f"case {number:02}" for number in range(COUNT) if number != 2]
+
+
+def test_before_and_after_of_a_review(
+    client: TestClient, context: Context, scripted: ModuleType, dataset: str, page: Page, url: str
+) -> None:
+    path = f"/v1/datasets/{dataset}/versions/1"
+    for sample, body in (("case 03", {"decision": "corrected", "job_id": JOB}), ("case 02", {"decision": "excluded"})):
+        answer = client.put(f"{path}/samples/{sample}/review", json=body, headers={"If-Match": "*"})
+        answer.raise_for_status()
+    after = finish(context, scripted, again(client, dataset), COUNT - 1)
+    page.goto(f"{url}/jobs/{after}")
+    page.get_by_role("link", name="Before and after").click()
+    expect(page.get_by_role("heading", level=2)).to_contain_text("1 relabelled, 1 removed, 0 added")
+    excluded, corrected = page.locator(".changes li").all()
+    expect(excluded).to_contain_text("not in version 2")
+    for picture in corrected.locator("img").all():
+        expect(picture).to_have_js_property("complete", True)
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+    corrected.get_by_role("link").last.click()
+    shows(page, "case 03")
 
 
 def test_who_decides_about_a_label_that_somebody_else_decided_meanwhile_is_asked_again(
@@ -297,7 +324,15 @@ def test_twenty_thousand_samples_are_a_few_cards(context: Context, page: Page, u
     expect(page.locator("#selected")).to_have_text(f"{MANY} selected")
 
 
-def test_axe_finds_nothing_serious(client: TestClient, dataset: str, sign_in: Callable[..., Page], url: str) -> None:
+def test_axe_finds_nothing_serious(
+    client: TestClient,
+    context: Context,
+    scripted: ModuleType,
+    dataset: str,
+    sign_in: Callable[..., Page],
+    url: str,
+) -> None:
+    second = ""
     for scheme in ("light", "dark"):
         page = sign_in(color_scheme=scheme, bypass_csp=True)  # axe is a script of ours, put into the page
         open_grid(page, url, "?sort=name")
@@ -318,7 +353,8 @@ def test_axe_finds_nothing_serious(client: TestClient, dataset: str, sign_in: Ca
         expect(page.locator("#finish")).to_be_visible()
         page.locator("#finish").click()
         assert serious(page) == []
-        for path in ("/", f"/jobs/{JOB}", f"/jobs/{JOB}/samples/case%2003", "/login"):
+        second = second or finish(context, scripted, again(client, dataset), COUNT - 1)
+        for path in (f"/jobs/{second}/before", "/", f"/jobs/{JOB}", f"/jobs/{JOB}/samples/case%2003", "/login"):
             page.goto(f"{url}{path}")
             assert serious(page) == [], path
         page.context.close()

@@ -190,6 +190,7 @@ ROWS = {
     "POST /logout": Row(NOBODY, 303, page=True),
     "GET /": Row(READ, page=True, lists=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
+    "GET /jobs/{job_id}/before": Row(READ, 404, path="/jobs/{job}/before", page=True),  # there is no earlier version
     "GET /jobs/{job_id}/review": Row(READ, path="/jobs/{job}/review", page=True),
     "GET /jobs/{job_id}/samples/{sample}": Row(READ, path=f"/jobs/{{job}}/samples/{SAMPLE}", page=True),
 }

@@ -12,6 +12,7 @@ export class Grid extends EventTarget {
   #timer = 0;
   #top = 0; // where it was when it was last looked
   cursor = 0;
+  many = false; // each click selects one more, as fingers need it
 
   constructor(root, deck, selection) {
     super();
@@ -139,7 +140,7 @@ export class Grid extends EventTarget {
     if (!tile) return;
     const index = Number(tile.dataset.index), ordinal = this.deck.order[index];
     if (event.shiftKey) this.selection.range(this.deck.order, this.cursor, index);
-    else if (event.ctrlKey || event.metaKey) this.selection.toggle(ordinal);
+    else if (event.ctrlKey || event.metaKey || this.many) this.selection.toggle(ordinal);
     else this.selection.only(ordinal);
     if (event.shiftKey) this.dispatchEvent(new Event("cursor"));
     else this.moveTo(index);

@@ -53,6 +53,7 @@ byId("filters").addEventListener("input", (event) => {
 });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("advance").addEventListener("change", (event) => go({ advance: event.target.checked ? "" : "off" }));
+byId("many").addEventListener("change", (event) => (grid.many = event.target.checked));
 grid.addEventListener("cursor", () => go({ at: deck.order[grid.cursor] ?? "" }));
 grid.addEventListener("open", () => deeds.open());
 selection.addEventListener("change", () => deeds.showSelected());
