@@ -299,6 +299,24 @@ def test_who_may_only_look_cannot_decide(
     expect(page.locator("#counts")).to_contain_text(f"0 of {COUNT} decided")
 
 
+def test_what_nobody_here_has_seen_is_not_overwritten(
+    client: TestClient, context: Context, page: Page, url: str
+) -> None:
+    fill(context, 1000, 1)
+    path = "/v1/datasets/ds-large/versions/1/samples/case_0000599/review"
+    client.put(path, json={"decision": "flagged"}, headers={"If-Match": '"0"'}).raise_for_status()
+    page.goto(f"{url}/jobs/{JOB_LARGE}/review?sort=name&text=case_00005")
+    expect(page.locator("#found")).to_have_text("100 samples")
+    expect(tile(page, "case_0000500")).to_be_visible()
+    page.keyboard.press("Control+a")
+    page.keyboard.press("x")
+    expect(page.locator("#toast")).to_contain_text("99 samples: ✕ excluded", timeout=20_000)
+    expect(page.locator("#toast")).to_contain_text("case_0000599: not saved, tests decided meanwhile (flagged)")
+    assert client.get(path).json()["decision"] == "flagged"
+    counts = client.get("/v1/datasets/ds-large/versions/1/reviews").json()["counts"]
+    assert (counts["excluded"], counts["flagged"]) == (99, 1)
+
+
 def test_twenty_thousand_samples_are_a_few_cards(context: Context, page: Page, url: str) -> None:
     fill(context, MANY, 2)
     page.goto(f"{url}/jobs/{JOB_LARGE}/review?sort=name")

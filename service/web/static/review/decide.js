@@ -1,7 +1,7 @@
 // Decisions, one or many: each is saved at once, against the state that the person has seen.
 import * as api from "./api.js";
 
-const TOGETHER = 4; // requests at a time
+const TOGETHER = 4, AT_ONCE = 100; // requests at a time; cards fetched for them
 
 export class Decider extends EventTarget {
   #done = []; // what was done on this page, newest last: lists of ordinals
@@ -35,27 +35,37 @@ export class Decider extends EventTarget {
     return { batch, ...(await this.#each(batch, (card) => api.undo(card.sample, card.revision))) };
   }
 
+  // What was decided of a sample whose card was never here, nobody on this page has seen: it counts as a conflict.
   async #each(ordinals, change) {
-    const result = { done: [], conflicts: [], faults: [] }, waiting = [...ordinals];
+    const result = { done: [], conflicts: [], faults: [] };
     this.#stopped = false;
-    const work = async () => {
-      while (waiting.length && !this.#stopped) {
-        const ordinal = waiting.shift();
-        if (!this.deck.card(ordinal)) await this.deck.fetch([ordinal, ...waiting.slice(0, 90)]);
-        try {
-          this.deck.reviewed(ordinal, await change(this.deck.card(ordinal)));
-          result.done.push(ordinal);
-        } catch (error) {
-          if (error.status === 412) result.conflicts.push(ordinal);
-          else result.faults.push({ ordinal, message: error.message });
+    for (let start = 0; start < ordinals.length && !this.#stopped; start += AT_ONCE) {
+      const waiting = ordinals.slice(start, start + AT_ONCE);
+      const unseen = new Set(waiting.filter((ordinal) => !this.deck.card(ordinal)));
+      await this.deck.fetch(waiting);
+      const work = async () => {
+        while (waiting.length && !this.#stopped) {
+          const ordinal = waiting.shift(), card = this.deck.card(ordinal);
+          await this.#one(card, change, unseen.has(ordinal) && card.decision, result);
+          const finished = result.done.length + result.conflicts.length + result.faults.length;
+          this.dispatchEvent(new CustomEvent("progress", { detail: { finished, of: ordinals.length } }));
         }
-        const finished = result.done.length + result.conflicts.length + result.faults.length;
-        this.dispatchEvent(new CustomEvent("progress", { detail: { finished, of: ordinals.length } }));
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(TOGETHER, ordinals.length) }, work));
+      };
+      await Promise.all(Array.from({ length: TOGETHER }, work));
+    }
     if (result.conflicts.length) await this.deck.fetch(result.conflicts, true); // to see what the others decided
     this.dispatchEvent(new Event("decided"));
     return result;
+  }
+
+  async #one(card, change, surprising, result) {
+    if (surprising) return result.conflicts.push(card.ordinal);
+    try {
+      this.deck.reviewed(card.ordinal, await change(card));
+      result.done.push(card.ordinal);
+    } catch (error) {
+      if (error.status === 412) result.conflicts.push(card.ordinal);
+      else result.faults.push({ ordinal: card.ordinal, message: error.message });
+    }
   }
 }

@@ -119,7 +119,7 @@ export class Large extends EventTarget {
     const past = await api.history(card.sample, signal);
     return () => {
       for (const name of ["confidence", "score", "dice"]) byId(`h-${name}`).setAttribute("points", points(past.map((point) => point[name]), 300, 80));
-      byId("large-epochs").textContent = `History over ${past.length} epochs`;
+      byId("large-epochs").textContent = `History over ${past.length} epoch${past.length === 1 ? "" : "s"}`;
     };
   }
 
