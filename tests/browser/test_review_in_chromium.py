@@ -21,7 +21,7 @@ from service.db.tables import DEFAULT_PROJECT
 from service.roles import Role
 from tests.benchmarks.databases import JOB as JOB_LARGE
 from tests.benchmarks.databases import fill
-from tests.review_jobs import COUNT, HEIGHT, JOB, WIDTH, finish, label, lesion, reviewable_job
+from tests.review_jobs import COUNT, HEIGHT, JOB, WIDTH, encoded, finish, label, lesion, reviewable_job
 from tests.volume_jobs import finish_job as finish_volumes
 from tests.volume_jobs import upload_volumes
 
@@ -271,6 +271,31 @@ def test_polygons_fills_and_erasers_change_whole_pixels(client: TestClient, data
     expected[disc(36, 42, 1)] = 0
     expected[42, 36] = 0
     assert np.array_equal(new_mask(client, dataset, "case 01"), expected)
+
+
+def test_a_mouse_paints_and_a_file_is_checked(client: TestClient, dataset: str, page: Page, url: str) -> None:
+    open_large(page, url, 2, "&advance=off")
+    page.keyboard.press("e")
+    page.get_by_label("Begin with").select_option("nothing")
+    page.get_by_label("Tool").select_option("brush")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)  # the middle of the image
+    page.mouse.down()
+    page.mouse.up()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#large-badge")).to_have_text("✎ corrected · tests")
+    drawn = new_mask(client, dataset, "case 02") == 255
+    assert drawn[HEIGHT // 2, WIDTH // 2]
+    assert (drawn == disc(WIDTH / 2, HEIGHT / 2, 8)).mean() > 0.99  # the pointer is at whole pixels of the screen
+    page.keyboard.press("e")
+    choose = page.locator("#mask-file")
+    small = {"name": "m.png", "mimeType": "image/png", "buffer": encoded(label(7)[:20])}
+    choose.set_input_files(small)  # type: ignore[arg-type]
+    expect(page.locator("#toast")).to_contain_text(f"is {WIDTH} x 20, its image {WIDTH} x {HEIGHT} pixels")
+    choose.set_input_files({**small, "buffer": encoded(label(7))})  # type: ignore[arg-type]
+    expect(page.locator("#painting")).to_be_hidden()
+    assert np.array_equal(new_mask(client, dataset, "case 02"), label(7))
 
 
 def test_volumes_are_looked_through_slice_by_slice(
