@@ -7,16 +7,20 @@ const KEPT = 4000; // cards in memory
 export class Deck extends EventTarget {
   order = [];
   total = 0;
+  #turn = 0;
   #cards = new Map(); // by ordinal
   #places = new Map(); // ordinal -> index
   #running = new Set(); // requests for what is on the screen: { wanted, abort }
 
+  // Gives whether this is the newest question; the answer to an older one is dropped.
   async load(query) {
+    const turn = ++this.#turn;
     const found = await api.order(query);
+    if (turn !== this.#turn) return false;
     this.order = found.ordinals;
     this.total = found.total;
     this.#places = new Map(found.ordinals.map((ordinal, index) => [ordinal, index]));
-    this.dispatchEvent(new Event("order"));
+    return true;
   }
 
   card(ordinal) {

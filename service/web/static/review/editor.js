@@ -1,6 +1,6 @@
 // Painting a new mask for the sample that is large, by mouse, finger or keyboard.
 import { settings } from "./api.js";
-import { outline, picture } from "./masks.js";
+import { outline, picture, repaint } from "./masks.js";
 import { disc, flood, polygon, stroke } from "./paint.js";
 import { encodeGrey } from "./png.js";
 
@@ -144,10 +144,14 @@ export class Editor extends EventTarget {
       if (tool === "fill") flood(this.mask, at, this.#number);
     }
     if (!this.#last) return;
-    if (tool !== "fill" && kind !== "pointercancel") stroke(this.mask, this.#last, at, Number(byId("brush").value), this.#number);
+    const radius = Number(byId("brush").value), [x, y] = this.#last;
+    if (tool !== "fill" && kind !== "pointercancel") stroke(this.mask, this.#last, at, radius, this.#number);
     this.#last = kind === "pointermove" || kind === "pointerdown" ? at : null;
     this.viewer.cross = at;
-    this.#drawn(true, this.#last === null);
+    if (!this.#last) return this.#drawn();
+    const around = radius + 1; // while it moves, only what it touched is drawn
+    repaint(this.#layer.picture, this.mask, [Math.min(x, at[0]) - around, Math.min(y, at[1]) - around, Math.max(x, at[0]) + around, Math.max(y, at[1]) + around]);
+    this.viewer.draw();
   }
 
   // A click on the first corner closes the polygon, and so does one where the last is.
@@ -167,10 +171,10 @@ export class Editor extends EventTarget {
     this.#drawn();
   }
 
-  #drawn(dirty = true, whole = true) {
+  #drawn(dirty = true) {
     this.dirty = dirty;
     this.#layer.picture = picture(this.mask);
-    if (whole) this.#layer.path = outline(this.mask);
+    this.#layer.path = outline(this.mask);
     byId("paint-undo").disabled = !this.#before.length && !this.viewer.polygon.length;
     byId("paint-redo").disabled = !this.#after.length;
     this.viewer.draw();

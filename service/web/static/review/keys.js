@@ -30,8 +30,10 @@ export function fillHelp() {
 // Whether a key belongs to the control that has the focus.
 export function isTyping(event) {
   const { target } = event;
-  if (target instanceof HTMLInputElement && !["checkbox"].includes(target.type)) return true;
-  return target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement || Boolean(document.querySelector("dialog[open]"));
+  if (document.querySelector("dialog[open]")) return true;
+  if (target instanceof HTMLSelectElement) return !event.ctrlKey && !event.metaKey;
+  if (!(target instanceof HTMLInputElement) || target.type === "checkbox") return false;
+  return target.type !== "range" || /^(Arrow|Page|Home|End)/.test(event.key);
 }
 
 // Whether Enter and Space are for the button that has the focus.

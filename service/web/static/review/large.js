@@ -157,7 +157,7 @@ export class Large extends EventTarget {
       .filter(([, mask]) => mask)
       .map(([name, mask]) => {
         const several = settings.values.length > 2;
-        return { name, path: outline(mask), picture: picture(mask, several ? null : STYLES[name].fill), ...STYLES[name] };
+        return { name, path: outline(mask), filled: () => picture(mask, several ? null : STYLES[name].fill), ...STYLES[name] };
       });
     this.#toggled();
   }
@@ -168,6 +168,7 @@ export class Large extends EventTarget {
       if (layer.name === "edit") continue;
       layer.visible = byId(`show-${layer.name}`).checked;
       layer.opacity = Number(byId("opacity").value);
+      if (layer.opacity > 0) layer.picture ??= layer.filled();
     }
     this.viewer.draw();
   }

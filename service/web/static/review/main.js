@@ -29,7 +29,7 @@ function showFilters() {
 
 async function load() {
   try {
-    await deck.load(question());
+    if (!(await deck.load(question()))) return; // another question was asked meanwhile
   } catch (error) {
     return toast(error.message, { kind: "bad" });
   }
@@ -63,7 +63,11 @@ document.addEventListener("keydown", (event) => press(event, deeds));
 document.addEventListener("keyup", (event) => {
   if (event.key === " ") viewer.panKey = false;
 });
-addEventListener("popstate", () => start());
+addEventListener("popstate", () => {
+  if (!editor?.active) return start();
+  go({}, true); // stay: Back would throw the painting away
+  toast("Save the mask first (Ctrl + S), or cancel (Esc).");
+});
 addEventListener("beforeunload", (event) => {
   if (editor?.active && editor.dirty) event.preventDefault();
 });

@@ -60,17 +60,28 @@ function sides(width, height, pixels) {
 }
 
 // The mask as a picture, background transparent; `colour` for all classes, or each its own.
-export function picture({ width, height, pixels }, colour = null) {
-  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let i = 0; i < pixels.length; i++) {
-    if (!pixels[i]) continue;
-    const [red, green, blue] = colour ?? colourOf(pixels[i]);
-    image.data[4 * i] = red;
-    image.data[4 * i + 1] = green;
-    image.data[4 * i + 2] = blue;
-    image.data[4 * i + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
+export function picture(mask, colour = null) {
+  const canvas = new OffscreenCanvas(mask.width, mask.height);
+  repaint(canvas, mask, [0, 0, mask.width, mask.height], colour);
   return canvas;
+}
+
+// Bring a part of the picture up to date: [left, top, right, bottom] in pixels.
+export function repaint(canvas, { width, height, pixels }, box, colour = null) {
+  const left = Math.max(0, Math.floor(box[0])), top = Math.max(0, Math.floor(box[1]));
+  const right = Math.min(width, Math.ceil(box[2])), bottom = Math.min(height, Math.ceil(box[3]));
+  if (right <= left || bottom <= top) return;
+  const context = canvas.getContext("2d"), image = context.createImageData(right - left, bottom - top);
+  for (let y = top, to = 0; y < bottom; y++) {
+    for (let x = left; x < right; x++, to += 4) {
+      const number = pixels[y * width + x];
+      if (!number) continue;
+      const [red, green, blue] = colour ?? colourOf(number);
+      image.data[to] = red;
+      image.data[to + 1] = green;
+      image.data[to + 2] = blue;
+      image.data[to + 3] = 255;
+    }
+  }
+  context.putImageData(image, left, top);
 }
