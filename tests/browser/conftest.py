@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from service.api.dependencies import Context
+from service.db import access
+from service.db.tables import DEFAULT_PROJECT
+from service.roles import Role
 from tests.conftest import API_KEY
+from tests.review_jobs import reviewable_job
 
 FLAGS = [
     "--no-sandbox",
@@ -76,3 +83,22 @@ def sign_in(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
 def page(sign_in: Callable[..., Page]) -> Page:
     """One such browser."""
     return sign_in()
+
+
+@pytest.fixture
+def dataset(client: TestClient, context: Context, scripted: ModuleType) -> str:
+    """Id of a dataset with the job `tests.review_jobs.JOB` over it."""
+    return reviewable_job(client, context, scripted)
+
+
+@pytest.fixture
+def key_of(context: Context) -> Callable[..., str]:
+    """A key of the project for somebody: `key_of(name, role)`."""
+
+    def key_of(name: str, role: Role = Role.REVIEW) -> str:
+        key = access.new_key()
+        with context.sessions.begin() as session:
+            access.add_key(session, key, name=name, role=role, project_id=DEFAULT_PROJECT, created_by="tests")
+        return key
+
+    return key_of
