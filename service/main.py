@@ -13,10 +13,12 @@ from service import tracing
 from service.api import (
     attempts,
     audit,
+    class_masks,
     datasets,
     deletion,
     events,
     finishing,
+    grid,
     health,
     held_out,
     jobs,
@@ -43,7 +45,7 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.settings import Settings
-from service.web import pages
+from service.web import pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -115,12 +117,15 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         events,
         samples,
         held_out,
+        grid,
+        class_masks,
         models,
         overlays,
         projects,
         keys,
         audit,
         pages,
+        review_pages,
     ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)

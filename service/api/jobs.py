@@ -232,7 +232,7 @@ def read_job(job: JobDep) -> JobResource:
     return resource(job)
 
 
-@router.patch("/{job_id}", responses=problems(400, 403, 404, 409, 422))
+@router.patch("/{job_id}", responses=problems(400, 403, 404, 409, 413, 422))
 def change_job(job_id: str, change: JobChange, caller: TrainDep, session: SessionDep) -> JobResource:
     """Give a job another priority. It acts on those that wait; a job that runs is not interrupted for another."""
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)

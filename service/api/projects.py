@@ -117,7 +117,7 @@ def read_project(project_id: str, session: SessionDep, caller: CallerDep) -> Pro
     return project_resource(projects.get(session, project_id, caller.project_id))
 
 
-@router.patch("/projects/{project_id}", responses=problems(400, 403, 404, 422))
+@router.patch("/projects/{project_id}", responses=problems(400, 403, 404, 413, 422))
 def change_project(project_id: str, change: ProjectChange, caller: OperatorDep, session: SessionDep) -> ProjectResource:
     """Limit how many jobs of a project run at a time. For the operator.
 

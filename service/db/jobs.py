@@ -90,6 +90,14 @@ def page_of_jobs(
     return list(session.scalars(query))
 
 
+def earlier_job(session: Session, job: Job) -> Job | None:
+    """The newest job that has succeeded over an earlier version of a job's dataset, or None."""
+    query = select(Job).where(
+        Job.dataset_id == job.dataset_id, Job.dataset_version < job.dataset_version, Job.state == State.SUCCEEDED
+    )
+    return session.scalar(query.order_by(Job.dataset_version.desc(), Job.created_at.desc(), Job.id.desc()).limit(1))
+
+
 def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
     """Move a job by the rules and tell whoever watches; terminal states get their time."""
     job.state = move(State(job.state), target)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import tracing
 from service.api import health, metrics, problems
+from service.api.admission import Admission
 from service.api.dependencies import Context
 from service.api.middleware import RequestLog
 from service.metrics import Metrics
@@ -20,10 +21,12 @@ def create_app(context: Context, measured: Metrics) -> FastAPI:
     """An application that tells how the reconciler is, and does nothing else."""
     app = FastAPI(title="DALE reconciler", openapi_url=None, telemetry=tracing.telemetry(None))
     app.state.context = context
+    settings = context.settings
+    app.state.admission = Admission(settings.requests_per_minute, settings.attempts_per_minute, measured)
     problems.install(app)
     app.add_middleware(RequestLog)
     app.include_router(health.router)
-    metrics.install(app, measured, needs_key=not context.settings.metrics_open)
+    metrics.install(app, measured, needs_key=not settings.metrics_open)
     return app
 
 

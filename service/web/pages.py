@@ -73,7 +73,8 @@ VisitorDep = Annotated[Caller | None, Depends(get_visitor)]
 
 def to_sign_in(request: Request) -> RedirectResponse:
     """Send the browser to the sign-in page, and back here after it."""
-    return RedirectResponse(f"/login?next={quote(request.url.path, safe='/')}", status_code=303, headers=HEADERS)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?next={quote(here, safe='/')}", status_code=303, headers=HEADERS)
 
 
 @router.get("/login")
@@ -179,6 +180,7 @@ def show_job(
         "number": number,
         "pages": max(1, -(-total // PER_PAGE)),
         "predicted": job.state == State.SUCCEEDED,
+        "earlier": jobs.earlier_job(session, job) if job.state == State.SUCCEEDED else None,
     }
     return page(request, "job.html", values)
 

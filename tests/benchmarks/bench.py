@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import databases, ddp, exchange, review_effort, server, startup
+from tests.benchmarks import databases, ddp, exchange, grid_frames, review_effort, server, startup
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,16 @@ def review() -> dict[str, Figure]:
     return {"review_effort_90": Figure(ours, "share of the labels", "cleanlab's order", ours / peer)}
 
 
+def grid() -> dict[str, Figure]:
+    """The review grid over 100,000 samples, scrolled in a browser; for memory the peer is a hundredth of them."""
+    few, many = grid_frames.measure(grid_frames.FEW), grid_frames.measure()
+    tail = float(np.quantile(many.frames, 0.95))
+    return {
+        "grid_frame_ms_p95": Figure(tail, "ms, p95", "16.7 ms, a frame of 60 a second", tail / 16.7),
+        "grid_heap_mib": Figure(many.heap, "MiB", "the same page over 1,000 samples", many.heap / few.heap),
+    }
+
+
 SQLITE, POSTGRES = partial(database, "sqlite"), partial(database, "postgres")
 BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "step_over_ddp": step_over_ddp,
@@ -130,6 +140,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "list_over_sql_postgres": POSTGRES,
     "ingest_over_copy_sqlite": SQLITE,
     "ingest_over_copy_postgres": POSTGRES,
+    "grid_frame_ms_p95": grid,
+    "grid_heap_mib": grid,
     "idle_memory_mib": starts,
     "api_start_s": starts,
     "review_effort_90": review,

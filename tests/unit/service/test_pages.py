@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from html import unescape
+from urllib.parse import parse_qs
 
 import pytest
 from fastapi import FastAPI
@@ -43,6 +46,20 @@ def test_a_wrong_key_stays_outside(stranger: TestClient) -> None:
 def test_signing_in_leads_nowhere_else(stranger: TestClient, target: str) -> None:
     answer = stranger.post("/login", data={"key": from_conftest, "next": target}, follow_redirects=False)
     assert answer.headers["location"] == "/"
+
+
+def test_signing_in_leads_back_to_filter_and_sample(stranger: TestClient, finished_job: str) -> None:
+    here = f"/jobs/{finished_job}/review?sort=name&at=3&view=large"
+    asked = stranger.get(here)
+    assert asked.status_code == 200
+    target = parse_qs(asked.url.query.decode())["next"][0]
+    assert target == here
+    answer = stranger.post("/login", data={"key": from_conftest, "next": target}, follow_redirects=False)
+    assert answer.headers["location"] == here
+    page = stranger.get(here)
+    assert "<script>alert" not in page.text
+    settings = json.loads(unescape(page.text.partition("data-settings='")[2].partition("'")[0]))
+    assert (settings["job"], settings["values"], settings["review"]) == (finished_job, [0, 255], True)
 
 
 def test_signing_out_ends_the_session(browser: TestClient) -> None:

@@ -164,7 +164,10 @@ ROWS = {
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
+    "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
+    "GET /v1/jobs/{job_id}/samples:cards": Row(READ, path="/v1/jobs/{job}/samples:cards?ordinal=0"),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
+    "GET /v1/jobs/{job_id}/samples/{sample}/masks/{kind}": Row(READ, path=f"{SAMPLES}/masks/label"),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
     "GET /v1/jobs/{job_id}/samples/{sample}/image": Row(READ, path=f"{SAMPLES}/image"),
     "GET /v1/jobs/{job_id}/samples/{sample}/overlay": Row(READ, path=f"{SAMPLES}/overlay"),
@@ -195,6 +198,8 @@ ROWS = {
     "POST /logout": Row(NOBODY, 303, page=True),
     "GET /": Row(READ, page=True, lists=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
+    "GET /jobs/{job_id}/before": Row(READ, 404, path="/jobs/{job}/before", page=True),  # there is no earlier version
+    "GET /jobs/{job_id}/review": Row(READ, path="/jobs/{job}/review", page=True),
     "GET /jobs/{job_id}/samples/{sample}": Row(READ, path=f"/jobs/{{job}}/samples/{SAMPLE}", page=True),
 }
 
