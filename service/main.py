@@ -15,6 +15,7 @@ from service.api import (
     datasets,
     deletion,
     events,
+    exports,
     finishing,
     health,
     jobs,
@@ -93,7 +94,11 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     )
     app.state.context = context
     problems.install(app)
-    larger = {"/v1/datasets": settings.max_upload_bytes, "/v1/uploads/": parts.LARGEST_PART}
+    larger = {
+        "/v1/datasets*": settings.max_upload_bytes,
+        "/v1/uploads/*": parts.LARGEST_PART,
+        "/v1/jobs/*/import": exports.MAX_IMPORT_BYTES,
+    }
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
     app.add_middleware(NoSniff)
     app.add_middleware(RequestMetrics, metrics=measured)
@@ -108,6 +113,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         uploads,
         jobs,
         events,
+        exports,
         samples,
         models,
         overlays,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, jobs, reviews, versions
+from service.cli import access, datasets, exports, jobs, reviews, versions
 from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -39,6 +39,8 @@ app.command("job")(jobs.show_job)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
+app.command()(exports.export)
+app.command("import")(exports.import_decisions)
 
 
 @app.command()

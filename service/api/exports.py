@@ -1,0 +1,141 @@
+"""A job's samples as a file for other tools, and what was decided there, taken back in."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated, cast
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
+from service.api.jobs import JobDep
+from service.api.problems import problems
+from service.db import exports, jobs, tables
+from service.errors import Conflict, Invalid, NotFound, PayloadTooLarge
+from service.exports.applying import MOST_FAULTS, apply
+from service.exports.formats import TABLES
+from service.exports.kinds import Format
+from service.exports.rows import Row, parse, row
+from service.reviews.decisions import Decision
+
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}", tags=["exports"], dependencies=[Depends(require_key)], responses=problems(401, 404, 422)
+)
+BATCH = 1000
+MAX_IMPORT_BYTES = 256 << 20
+IN_MEMORY = 8 << 20
+BINARY = {"type": "string", "format": "binary"}
+FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
+
+
+class Imported(BaseModel):
+    """What became of the lines of a file."""
+
+    decided: int = Field(description="decisions that were put down")
+    unchanged: int = Field(description="lines that say what is in force already")
+    undecided: int = Field(description="lines without a decision: nothing is done, nothing undone")
+
+
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "the file, the most doubted sample first",
+            "content": {table.media_type.partition(";")[0]: {"schema": BINARY} for table in TABLES.values()},
+        },
+        **problems(409),
+    },
+)
+def export_samples(
+    job: JobDep,
+    context: ContextDep,
+    kind: FormatQuery,
+    decision: Annotated[Decision | None, Query(description="only samples for which this is in force")] = None,
+    score_max: Annotated[float | None, Query(ge=0, le=1, description="only scores up to this")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
+) -> StreamingResponse:
+    """Samples with scores and decisions as CSV, lines of JSON, or Parquet; streamed, whatever their number.
+
+    `revision` says which state of a review the line shows; an import needs it to see what was decided since.
+    """
+    if job.epochs_done == 0:
+        raise Conflict(f"Job {job.id} has finished no epoch yet, so it believes nothing of its samples.")
+    with context.database.read() as session:
+        wanted = exports.ordinals(session, job, decision=decision, score_max=score_max, limit=limit)
+    table = TABLES[kind]
+    content = table.write(_batches(context, job, wanted))
+    first = next(content, b"")  # what fails at once is still answered as a problem
+    headers = {
+        "Content-Disposition": f'attachment; filename="{job.id}.{kind}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(chain((first,), content), headers=headers, media_type=table.media_type)
+
+
+def _batches(context: Context, job: tables.Job, wanted: array[int]) -> Iterator[list[Row]]:
+    """The rows, a batch to a transaction: a slow reader holds no connection, and memory stays flat."""
+    for start in range(0, len(wanted), BATCH):
+        with context.database.read() as session:
+            found = exports.lines(session, job, wanted[start : start + BATCH])
+        yield [row(line) for line in found]
+
+
+def get_job(job_id: str, context: ContextDep, caller: ReviewDep) -> tables.Job:
+    """The job that the path names, before any of the body is read; raises `NotFound`."""
+    with context.database.read() as session:
+        job = jobs.get_job(session, job_id)
+    if job is None or not caller.sees(job.project_id):
+        raise NotFound(f"There is no job {job_id!r}; GET /v1/jobs lists those there are.")
+    return job
+
+
+ImportJobDep = Annotated[tables.Job, Depends(get_job)]
+
+
+async def read_body(request: Request, _job: ImportJobDep) -> AsyncIterator[IO[bytes]]:
+    """Receive the file, once the caller is known to be allowed to send it; raises `PayloadTooLarge`."""
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_IMPORT_BYTES:
+                raise PayloadTooLarge(f"The file is larger than the {MAX_IMPORT_BYTES} bytes that are accepted here.")
+            await run_in_threadpool(file.write, chunk)
+        file.seek(0)
+        yield cast("IO[bytes]", file)
+
+
+@router.post(
+    "/import",
+    responses=problems(403, 409, 412, 413),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": BINARY}}},
+    },
+)
+def import_decisions(
+    job: ImportJobDep,
+    context: ContextDep,
+    caller: ReviewDep,
+    file: Annotated[IO[bytes], Depends(read_body)],
+    kind: FormatQuery,
+    force: Annotated[bool, Query(description="also where somebody decided since the export")] = False,
+) -> Imported:
+    """Take decisions from an exported file that was filled in: columns sample, mask_sha256, decision, note, revision.
+
+    Lines are matched by name and label hash, never by their order. One that matches nothing, or a label that somebody
+    decided about since the export, refuses the whole file, and every such line is named.
+    """
+    lines, faults = parse(TABLES[kind].read(file))
+    if faults:
+        raise Invalid(f"{len(faults)} values cannot be read; nothing was changed.", faults[:MOST_FAULTS])
+    with context.sessions.begin() as session:
+        done = apply(session, job, caller, lines, kind, force=force)
+    return Imported(decided=done.decided, unchanged=done.unchanged, undecided=done.undecided)
