@@ -16,13 +16,16 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
-from service.db import exports, jobs, tables
-from service.errors import Conflict, Invalid, NotFound, PayloadTooLarge
+from service.datasets.pairs import LayoutKind
+from service.db import datasets, exports, jobs, tables
+from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
+from service.exports import as_masks
 from service.exports.applying import MOST_FAULTS, apply
 from service.exports.formats import TABLES
 from service.exports.kinds import Format
-from service.exports.rows import Row, parse, row
+from service.exports.rows import parse, row
 from service.reviews.decisions import Decision
+from workers.contract.store import ObjectMissing
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}", tags=["exports"], dependencies=[Depends(require_key)], responses=problems(401, 404, 422)
@@ -30,6 +33,7 @@ router = APIRouter(
 BATCH = 1000
 MAX_IMPORT_BYTES = 256 << 20
 IN_MEMORY = 8 << 20
+ZIP = "application/zip"
 BINARY = {"type": "string", "format": "binary"}
 FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
 
@@ -48,7 +52,10 @@ class Imported(BaseModel):
     responses={
         200: {
             "description": "the file, the most doubted sample first",
-            "content": {table.media_type.partition(";")[0]: {"schema": BINARY} for table in TABLES.values()},
+            "content": {
+                kind: {"schema": BINARY}
+                for kind in (*(table.media_type.partition(";")[0] for table in TABLES.values()), ZIP)
+            },
         },
         **problems(409),
     },
@@ -60,32 +67,56 @@ def export_samples(
     decision: Annotated[Decision | None, Query(description="only samples for which this is in force")] = None,
     score_max: Annotated[float | None, Query(ge=0, le=1, description="only scores up to this")] = None,
     limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
+    all_masks: Annotated[
+        bool, Query(alias="all", description="with `masks`: also the labels that nobody corrected")
+    ] = False,
 ) -> StreamingResponse:
-    """Samples with scores and decisions as CSV, lines of JSON, or Parquet; streamed, whatever their number.
+    """Samples with scores and decisions as CSV, lines of JSON, or Parquet; or corrected masks as a zip.
+
+    It is streamed, whatever the number of samples. The zip has the layout that was uploaded, and its folder is what a
+    correction of the dataset takes.
 
     `revision` says which state of a review the line shows; an import needs it to see what was decided since.
     """
     if job.epochs_done == 0:
         raise Conflict(f"Job {job.id} has finished no epoch yet, so it believes nothing of its samples.")
+    if all_masks and kind is not Format.MASKS:
+        raise _refused("all", "is of format=masks only", "leave it out")
+    if kind is Format.MASKS and not all_masks:
+        if decision not in {None, Decision.CORRECTED}:
+            raise _refused("decision", "leaves no corrected mask", "leave it out, or say all=true")
+        decision = Decision.CORRECTED
     with context.database.read() as session:
+        layout = LayoutKind(datasets.version(session, job.dataset_id, job.dataset_version).layout)
         wanted = exports.ordinals(session, job, decision=decision, score_max=score_max, limit=limit)
-    table = TABLES[kind]
-    content = table.write(_batches(context, job, wanted))
-    first = next(content, b"")  # what fails at once is still answered as a problem
+    batches = _batches(context, job, wanted)
+    if kind is Format.MASKS:
+        content, media_type = as_masks.write(context.store, layout, batches), ZIP
+    else:
+        rows = ([row(line) for line in batch] for batch in batches)
+        content, media_type = TABLES[kind].write(rows), TABLES[kind].media_type
+    try:
+        first = next(content, b"")  # what fails at once is still answered as a problem
+    except ObjectMissing as error:
+        raise NotFound(f"A mask of job {job.id} is gone from the object store.") from error
     headers = {
-        "Content-Disposition": f'attachment; filename="{job.id}.{kind}"',
+        "Content-Disposition": f'attachment; filename="{job.id}.{kind.ending}"',
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return StreamingResponse(chain((first,), content), headers=headers, media_type=table.media_type)
+    return StreamingResponse(chain((first,), content), headers=headers, media_type=media_type)
 
 
-def _batches(context: Context, job: tables.Job, wanted: array[int]) -> Iterator[list[Row]]:
+def _batches(context: Context, job: tables.Job, wanted: array[int]) -> Iterator[list[exports.Line]]:
     """The rows, a batch to a transaction: a slow reader holds no connection, and memory stays flat."""
     for start in range(0, len(wanted), BATCH):
         with context.database.read() as session:
             found = exports.lines(session, job, wanted[start : start + BATCH])
-        yield [row(line) for line in found]
+        yield found
+
+
+def _refused(field: str, reason: str, hint: str) -> Invalid:
+    return Invalid("Such an export cannot be made.", [FieldError(field=field, reason=reason, hint=hint)])
 
 
 def get_job(job_id: str, context: ContextDep, caller: ReviewDep) -> tables.Job:
@@ -133,6 +164,10 @@ def import_decisions(
     Lines are matched by name and label hash, never by their order. One that matches nothing, or a label that somebody
     decided about since the export, refuses the whole file, and every such line is named.
     """
+    if kind is Format.MASKS:
+        raise _refused(
+            "format", "is not one of an import", "make the next version of the dataset of them: dale correct"
+        )
     lines, faults = parse(TABLES[kind].read(file))
     if faults:
         raise Invalid(f"{len(faults)} values cannot be read; nothing was changed.", faults[:MOST_FAULTS])

@@ -21,14 +21,16 @@ def export(
     decision: Annotated[Decision | None, typer.Option(help="Only samples with this decision.")] = None,
     score_max: Annotated[float | None, typer.Option(min=0, max=1, help="Only scores up to this.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the most doubted first.")] = None,
+    all_masks: Annotated[bool, typer.Option("--all", help="With masks: also those nobody corrected.")] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Write a job's samples with scores and decisions to a file, the most doubted first."""
+    """Write a job's samples with scores and decisions to a file, the most doubted first; or corrected masks."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        terminal.say(str(dale.export(job_id, kind, out, decision=decision, score_max=score_max, limit=limit)))
+        chosen = {"decision": decision, "score_max": score_max, "limit": limit, "all_masks": all_masks}
+        terminal.say(str(dale.export(job_id, kind, out, **chosen)))
 
 
 def import_decisions(

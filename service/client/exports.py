@@ -29,9 +29,13 @@ class Exports(Connection):
         decision: Decision | None = None,
         score_max: float | None = None,
         limit: int | None = None,
+        all_masks: bool = False,
     ) -> Path:
-        """Write a job's samples with scores and decisions to a file, which appears only whole."""
-        asked = given({"format": kind, "decision": decision, "score_max": score_max, "limit": limit})
+        """Write a job's samples with scores and decisions, or masks, to a file, which appears only whole."""
+        asked = given(
+            {"format": kind, "decision": decision, "score_max": score_max, "limit": limit}
+            | ({"all": True} if all_masks else {})
+        )
         url = f"/v1/jobs/{part(job_id)}/export"
         partial = out.with_name(f".{out.name}.partial")
         try:

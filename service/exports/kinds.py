@@ -11,3 +11,9 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    MASKS = "masks"  # a zip; it comes back by `dale correct`, not by an import
+
+    @property
+    def ending(self) -> str:
+        """What a file of it ends in."""
+        return "zip" if self is Format.MASKS else self.value
