@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, cast
@@ -16,14 +17,16 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
-from service.datasets.pairs import LayoutKind
+from service.datasets.pairs import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
-from service.exports import as_masks
+from service.exports import as_coco, as_masks
 from service.exports.applying import MOST_FAULTS, apply
+from service.exports.drawing import corrections
 from service.exports.formats import TABLES
-from service.exports.kinds import Format
-from service.exports.rows import parse, row
+from service.exports.kinds import Format, Source
+from service.exports.rows import Placed, parse, row
+from service.jobs.lifecycle import State
 from service.reviews.decisions import Decision
 from workers.contract.store import ObjectMissing
 
@@ -33,7 +36,7 @@ router = APIRouter(
 BATCH = 1000
 MAX_IMPORT_BYTES = 256 << 20
 IN_MEMORY = 8 << 20
-ZIP = "application/zip"
+ZIP, JSON = "application/zip", "application/json"
 BINARY = {"type": "string", "format": "binary"}
 FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
 
@@ -54,7 +57,7 @@ class Imported(BaseModel):
             "description": "the file, the most doubted sample first",
             "content": {
                 kind: {"schema": BINARY}
-                for kind in (*(table.media_type.partition(";")[0] for table in TABLES.values()), ZIP)
+                for kind in (*(table.media_type.partition(";")[0] for table in TABLES.values()), ZIP, JSON)
             },
         },
         **problems(409),
@@ -67,6 +70,7 @@ def export_samples(
     decision: Annotated[Decision | None, Query(description="only samples for which this is in force")] = None,
     score_max: Annotated[float | None, Query(ge=0, le=1, description="only scores up to this")] = None,
     limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
+    masks: Annotated[Source, Query(description="with `coco`: whose masks")] = Source.BOTH,
     all_masks: Annotated[
         bool, Query(alias="all", description="with `masks`: also the labels that nobody corrected")
     ] = False,
@@ -87,11 +91,18 @@ def export_samples(
             raise _refused("decision", "leaves no corrected mask", "leave it out, or say all=true")
         decision = Decision.CORRECTED
     with context.database.read() as session:
-        layout = LayoutKind(datasets.version(session, job.dataset_id, job.dataset_version).layout)
+        version = datasets.version(session, job.dataset_id, job.dataset_version)
+        if kind is Format.COCO:
+            _flat(version)
+            if masks is Source.PREDICTION and job.state != State.SUCCEEDED:
+                raise Conflict(f"Job {job.id} is {job.state}: it has predictions once it has succeeded.")
         wanted = exports.ordinals(session, job, decision=decision, score_max=score_max, limit=limit)
     batches = _batches(context, job, wanted)
     if kind is Format.MASKS:
-        content, media_type = as_masks.write(context.store, layout, batches), ZIP
+        content, media_type = as_masks.write(context.store, LayoutKind(version.layout), batches), ZIP
+    elif kind is Format.COCO:
+        again = partial(_batches, context, job, wanted)
+        content, media_type = as_coco.write(context.store, job.id, version.mask_values, masks, again), JSON
     else:
         rows = ([row(line) for line in batch] for batch in batches)
         content, media_type = TABLES[kind].write(rows), TABLES[kind].media_type
@@ -113,6 +124,23 @@ def _batches(context: Context, job: tables.Job, wanted: array[int]) -> Iterator[
         with context.database.read() as session:
             found = exports.lines(session, job, wanted[start : start + BATCH])
         yield found
+
+
+def _flat(version: tables.DatasetVersion) -> None:
+    if version.spatial_dims != Media.IMAGE.spatial_dims:
+        raise _refused("format", "is for images", "volumes go out as csv, jsonl, parquet or masks")
+
+
+def _drawn(context: Context, job: tables.Job, file: IO[bytes]) -> list[Placed]:
+    """The corrections in a COCO file, their masks stored before anything is locked."""
+    drawn = as_coco.read(file)
+    with context.database.read() as session:
+        version = datasets.version(session, job.dataset_id, job.dataset_version)
+        _flat(version)
+        found: dict[str, tuple[tables.Sample, tables.Review | None]] = {}
+        for start in range(0, len(drawn), BATCH):
+            found |= exports.by_name(session, job, [one.sample for one in drawn[start : start + BATCH]])
+    return corrections(context.store, context.settings.import_limits, job, version, drawn, found)
 
 
 def _refused(field: str, reason: str, hint: str) -> Invalid:
@@ -162,15 +190,19 @@ def import_decisions(
     """Take decisions from an exported file that was filled in: columns sample, mask_sha256, decision, note, revision.
 
     Lines are matched by name and label hash, never by their order. One that matches nothing, or a label that somebody
-    decided about since the export, refuses the whole file, and every such line is named.
+    decided about since the export, refuses the whole file, and every such line is named. Of `coco`, masks that were
+    changed or added become corrections.
     """
     if kind is Format.MASKS:
         raise _refused(
             "format", "is not one of an import", "make the next version of the dataset of them: dale correct"
         )
-    lines, faults = parse(TABLES[kind].read(file))
-    if faults:
-        raise Invalid(f"{len(faults)} values cannot be read; nothing was changed.", faults[:MOST_FAULTS])
+    if kind is Format.COCO:
+        lines = _drawn(context, job, file)
+    else:
+        lines, faults = parse(TABLES[kind].read(file))
+        if faults:
+            raise Invalid(f"{len(faults)} values cannot be read; nothing was changed.", faults[:MOST_FAULTS])
     with context.sessions.begin() as session:
         done = apply(session, job, caller, lines, kind, force=force)
     return Imported(decided=done.decided, unchanged=done.unchanged, undecided=done.undecided)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import JobId, Json, Key, Url, connect
-from service.exports.kinds import Format
+from service.exports.kinds import Format, Source
 from service.reviews.decisions import Decision
 
 Kind = Annotated[Format, typer.Option("--format", help="What the file is.")]
@@ -21,6 +21,7 @@ def export(
     decision: Annotated[Decision | None, typer.Option(help="Only samples with this decision.")] = None,
     score_max: Annotated[float | None, typer.Option(min=0, max=1, help="Only scores up to this.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the most doubted first.")] = None,
+    masks: Annotated[Source | None, typer.Option(help="With coco: whose masks (default: both).")] = None,
     all_masks: Annotated[bool, typer.Option("--all", help="With masks: also those nobody corrected.")] = False,
     url: Url = None,
     key: Key = None,
@@ -29,8 +30,17 @@ def export(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        chosen = {"decision": decision, "score_max": score_max, "limit": limit, "all_masks": all_masks}
-        terminal.say(str(dale.export(job_id, kind, out, **chosen)))
+        written = dale.export(
+            job_id,
+            kind,
+            out,
+            decision=decision,
+            score_max=score_max,
+            limit=limit,
+            all_masks=all_masks,
+            masks=masks,
+        )
+        terminal.say(str(written))
 
 
 def import_decisions(

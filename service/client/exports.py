@@ -11,7 +11,7 @@ from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.transfer import CountedFile
 from service.client.wire import given, part
-from service.exports.kinds import Format
+from service.exports.kinds import Format, Source
 from service.reviews.decisions import Decision
 
 PATIENT = httpx.Timeout(None, connect=5)  # how long it takes depends on the number of samples
@@ -30,10 +30,11 @@ class Exports(Connection):
         score_max: float | None = None,
         limit: int | None = None,
         all_masks: bool = False,
+        masks: Source | None = None,
     ) -> Path:
         """Write a job's samples with scores and decisions, or masks, to a file, which appears only whole."""
         asked = given(
-            {"format": kind, "decision": decision, "score_max": score_max, "limit": limit}
+            {"format": kind, "decision": decision, "score_max": score_max, "limit": limit, "masks": masks}
             | ({"all": True} if all_masks else {})
         )
         url = f"/v1/jobs/{part(job_id)}/export"

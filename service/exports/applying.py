@@ -59,7 +59,7 @@ def apply(session: Session, job: Job, caller: Caller, lines: Sequence[Placed], s
         row, review = found[line.said.sample]
         if _holds(line, review):
             continue
-        if line.said.decision is Decision.CORRECTED:
+        if line.said.decision is Decision.CORRECTED and line.new_mask_sha256 is None:
             hint = "send the mask, or take a prediction, on the review's own page"
             faults.append(FieldError(file=line.place, reason=f"{row.name}: a correction needs a mask", hint=hint))
             continue
@@ -88,7 +88,7 @@ def _put_down(
     assert decision is not None  # noqa: S101 - the caller has passed over the others
     revision = review.revision if review else reviews.NEVER
     note = line.said.note if line.said.note is not None else review.note if review else ""
-    reviews.decide(session, row, caller, revision, decision, note=note)
+    reviews.decide(session, row, caller, revision, decision, new_mask_sha256=line.new_mask_sha256, note=note)
     facts = {"sample": row.name, "version": row.version, "decision": decision, "job": job.id, "import": source}
     audit.add(session, caller, audit.Action.REVIEW_DECIDE, row.dataset_id, job.project_id, **facts)
 
@@ -96,6 +96,8 @@ def _put_down(
 def _holds(line: Placed, review: Review | None) -> bool:
     """Whether what a line says is in force already."""
     if review is None or review.decision != line.said.decision:
+        return False
+    if line.new_mask_sha256 not in {None, review.new_mask_sha256}:
         return False
     return line.said.note is None or line.said.note == review.note
 

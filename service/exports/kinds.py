@@ -11,9 +11,23 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    COCO = "coco"  # one JSON with the masks as RLE; 2D only
     MASKS = "masks"  # a zip; it comes back by `dale correct`, not by an import
 
     @property
     def ending(self) -> str:
         """What a file of it ends in."""
-        return "zip" if self is Format.MASKS else self.value
+        return {Format.MASKS: "zip", Format.COCO: "json"}.get(self, self.value)
+
+
+class Source(StrEnum):
+    """Where the masks of an export come from."""
+
+    LABEL = "label"
+    PREDICTION = "prediction"
+    BOTH = "both"
+
+    @property
+    def each(self) -> tuple[Source, ...]:
+        """The sources that it stands for."""
+        return (Source.LABEL, Source.PREDICTION) if self is Source.BOTH else (self,)

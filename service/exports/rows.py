@@ -81,6 +81,7 @@ class Placed:
 
     place: str
     said: Incoming
+    new_mask_sha256: str | None = None  # of a correction: the stored mask
 
 
 Writer = Callable[[Iterable[list[Row]]], Iterator[bytes]]
