@@ -21,7 +21,7 @@ from service.datasets.pairs import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
 from service.exports import as_coco, as_masks
-from service.exports.applying import MOST_FAULTS, apply
+from service.exports.applying import MOST_FAULTS, apply, match
 from service.exports.drawing import corrections
 from service.exports.formats import TABLES
 from service.exports.kinds import Format, Source
@@ -203,6 +203,8 @@ def import_decisions(
         lines, faults = parse(TABLES[kind].read(file))
         if faults:
             raise Invalid(f"{len(faults)} values cannot be read; nothing was changed.", faults[:MOST_FAULTS])
+    with context.database.read() as session:
+        found = match(session, job, lines)
     with context.sessions.begin() as session:
-        done = apply(session, job, caller, lines, kind, force=force)
+        done = apply(session, job, caller, lines, found, kind, force=force)
     return Imported(decided=done.decided, unchanged=done.unchanged, undecided=done.undecided)

@@ -16,6 +16,7 @@ from service.roles import Caller
 
 AT_ONCE = 500  # names in one query
 MOST_FAULTS = 1000  # told of one file
+Found = dict[str, Sample]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,26 @@ class Applied:
     undecided: int
 
 
-def apply(session: Session, job: Job, caller: Caller, lines: Sequence[Placed], source: str, *, force: bool) -> Applied:
+def match(session: Session, job: Job, lines: Sequence[Placed]) -> Found:
+    """The sample of each line, by its name; reading only, so that nothing is locked meanwhile.
+
+    Raises:
+        Invalid: lines that are of no label of the job's dataset version, or come twice, each by its place.
+    """
+    found: Found = {}
+    for some in _chunks(lines):
+        names = [line.said.sample for line in some]
+        found |= {name: row for name, (row, _) in exports.by_name(session, job, names).items()}
+    faults = _twice(lines)
+    faults += [fault for line in lines if (fault := _mismatch(line, found, job)) is not None]
+    if faults:
+        raise _refused(faults)
+    return found
+
+
+def apply(
+    session: Session, job: Job, caller: Caller, lines: Sequence[Placed], found: Found, source: str, *, force: bool
+) -> Applied:
     """Put down what the lines say; the commit is the caller's.
 
     Args:
@@ -35,41 +55,34 @@ def apply(session: Session, job: Job, caller: Caller, lines: Sequence[Placed], s
         job: whose dataset version they are about.
         caller: who decides.
         lines: of the file.
+        found: the sample of each, as `match` gives them.
         source: the format, for the audit trail.
         force: also where somebody decided since the export.
 
     Raises:
-        Invalid: lines that are of no label of the version, each by its place.
+        Invalid: corrections without a mask, each by its place.
         Conflict: labels that somebody decided about since the export.
         PreconditionFailed: somebody decides in this moment.
     """
-    said = [line for line in lines if line.said.decision is not None]
-    faults = _twice(lines)
+    # Always in the order of names: of two imports at once the second waits for the first, and neither for ever.
+    said = sorted((line for line in lines if line.said.decision is not None), key=lambda line: line.said.sample)
+    faults: list[FieldError] = []
     conflicts: list[FieldError] = []
     decided = 0
-    # Always in the order of names: of two imports at once the second waits for the first, and neither for ever.
-    said.sort(key=lambda line: line.said.sample)
-    found: dict[str, tuple[Sample, Review | None]] = {}
-    for some in _chunks(lines):
-        found |= exports.by_name(session, job, [line.said.sample for line in some])
-    faults += [fault for line in lines if (fault := _mismatch(line, found, job)) is not None]
-    if faults:
-        raise _refused(faults)
     for line in said:
-        row, review = found[line.said.sample]
+        row = found[line.said.sample]
+        review = reviews.find(session, row, lock=True)
         if _holds(line, review):
             continue
         if line.said.decision is Decision.CORRECTED and line.new_mask_sha256 is None:
             hint = "send the mask, or take a prediction, on the review's own page"
             faults.append(FieldError(file=line.place, reason=f"{row.name}: a correction needs a mask", hint=hint))
             continue
-        locked = reviews.find(session, row, lock=True)
-        current = locked.revision if locked else reviews.NEVER
+        current = review.revision if review else reviews.NEVER
         if not force and line.said.revision != current:
-            conflicts.append(_conflict(line, current, locked))
-            continue
-        if not faults and not conflicts:
-            _put_down(session, job, caller, line, row, locked, source)
+            conflicts.append(_conflict(line, current, review))
+        elif not faults and not conflicts:
+            _put_down(session, job, caller, line, row, review, source)
             decided += 1
     if faults:
         raise _refused(faults)
@@ -114,12 +127,12 @@ def _twice(lines: Sequence[Placed]) -> list[FieldError]:
     return faults
 
 
-def _mismatch(line: Placed, found: dict[str, tuple[Sample, Review | None]], job: Job) -> FieldError | None:
+def _mismatch(line: Placed, found: Found, job: Job) -> FieldError | None:
     name = line.said.sample
     if name not in found:
         hint = "names are matched letter by letter; is it the job that was exported?"
         return FieldError(file=line.place, reason=f"version {job.dataset_version} has no sample {name!r}", hint=hint)
-    if found[name][0].mask_sha256 != line.said.mask_sha256:
+    if found[name].mask_sha256 != line.said.mask_sha256:
         hint = "the decision was about another label: export again, and look at this one"
         return FieldError(file=line.place, reason=f"{name}: its label has another sha256", hint=hint)
     return None
