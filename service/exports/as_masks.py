@@ -6,12 +6,12 @@ import gzip
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from PIL import Image
 
 from service.datasets.pairs import LayoutKind, Media
 from service.db.exports import Line
+from service.exports.drain import Drain
 from service.reviews.decisions import Decision
 from service.reviews.masks import ENDINGS, OTHERS
 from workers.contract import keys
@@ -27,7 +27,7 @@ def write(store: ObjectStore, layout: LayoutKind, batches: Iterable[list[Line]])
     Raises:
         ObjectMissing: a mask is gone from the store.
     """
-    sink = _Drain()
+    sink = Drain()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # masks are packed already
         for batch in batches:
             for line in batch:
@@ -66,22 +66,3 @@ def _converted(content: bytes, wanted: str) -> bytes:
     with Image.open(io.BytesIO(content)) as image:
         image.save(sink, "PNG")
     return sink.getvalue()
-
-
-class _Drain(io.RawIOBase):
-    """Where the zip is written to; zipfile learns from `seekable` to put sizes behind the files."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def taken(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)

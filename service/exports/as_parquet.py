@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.errors import Invalid
+from service.exports.drain import Drain
 from service.exports.rows import MOST_LINES, NEEDED, READ, Row, unreadable
 
 SCHEMA = pa.schema(
@@ -36,7 +36,7 @@ HINT = "send a Parquet file with the columns that the export writes"
 
 def write(batches: Iterable[list[Row]]) -> Iterator[bytes]:
     """The file; what a batch adds is passed on before the next is asked for."""
-    sink = _Drain()
+    sink = Drain()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
         for batch in batches:
             columns = {name: [getattr(row, name) for row in batch] for name in SCHEMA.names}
@@ -69,28 +69,3 @@ def read(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
                 yield f"row {number}", content
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Invalid("The Parquet cannot be read.", [unreadable(f"is no Parquet: {error}", HINT)]) from error
-
-
-class _Drain(io.RawIOBase):
-    """A file that only grows, and whose content is taken away as it comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-        self._written = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._written
-
-    def write(self, data: Any) -> int:
-        part = bytes(data)
-        self._parts.append(part)
-        self._written += len(part)
-        return len(part)
-
-    def taken(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)

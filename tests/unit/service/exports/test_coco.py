@@ -17,7 +17,7 @@ from pycocotools import mask as reference
 from pycocotools.coco import COCO
 
 from service.api.dependencies import Context
-from service.db.tables import DEFAULT_PROJECT
+from service.db.tables import DEFAULT_PROJECT, DatasetVersion
 from service.exports import rle
 from workers.contract import keys
 
@@ -138,3 +138,16 @@ def test_bad_masks_are_named_and_nothing_is_changed(client: TestClient) -> None:
     for nonsense in ([], {}, {"images": [1], "annotations": []}, "x"):
         assert send(client, nonsense).status_code == 422
     assert client.get(f"{VERSION}/reviews").json()["reviews"] == []
+
+
+@pytest.mark.usefixtures("job")
+def test_volumes_are_told_where_to_go(client: TestClient, context: Context) -> None:
+    with context.sessions.begin() as session:
+        session.get_one(DatasetVersion, ("ds-out", 1)).spatial_dims = 3
+    answers = [
+        client.get("/v1/jobs/job-out/export", params={"format": "coco"}),
+        send(client, {"images": [], "annotations": []}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 422 and "masks" in answer.json()["errors"][0]["hint"]
+    assert client.get("/v1/jobs/job-out/export", params={"format": "csv"}).status_code == 200
