@@ -17,6 +17,7 @@ from service.api import (
     datasets,
     deletion,
     events,
+    exports,
     finishing,
     grid,
     health,
@@ -99,7 +100,11 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     app.state.context = context
     app.state.admission = Admission(settings.requests_per_minute, settings.attempts_per_minute, measured)
     problems.install(app)
-    larger = {"/v1/datasets": settings.max_upload_bytes, "/v1/uploads/": parts.LARGEST_PART}
+    larger = {
+        "/v1/datasets*": settings.max_upload_bytes,
+        "/v1/uploads/*": parts.LARGEST_PART,
+        "/v1/jobs/*/import": exports.MAX_IMPORT_BYTES,
+    }
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
     app.add_middleware(NoSniff)
     app.add_middleware(RequestMetrics, metrics=measured)
@@ -115,6 +120,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         jobs,
         attempts,
         events,
+        exports,
         samples,
         held_out,
         grid,

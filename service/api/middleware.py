@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import structlog
 from starlette.datastructures import Headers
@@ -111,7 +112,7 @@ class BodyLimit:
     """
 
     def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
-        """`larger` gives the limit of paths that start with a prefix, for example of uploads."""
+        """`larger` gives the limit of paths that fit a pattern (*: anything), for example of uploads."""
         self._app = app
         self._limit = limit
         self._larger = larger
@@ -121,7 +122,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = next((size for prefix, size in self._larger.items() if scope["path"].startswith(prefix)), self._limit)
+        limit = next((size for paths, size in self._larger.items() if fnmatchcase(scope["path"], paths)), self._limit)
         detail = f"The body is larger than the {limit} bytes that are accepted here."
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > limit:

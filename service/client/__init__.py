@@ -20,6 +20,7 @@ from __future__ import annotations
 from service.client.access import Access
 from service.client.datasets import Datasets
 from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
+from service.client.exports import Exports
 from service.client.jobs import Jobs
 from service.client.models import Models
 from service.client.reviews import Reviews
@@ -30,5 +31,5 @@ from workers.contract.request import JobSpec
 __all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
 
 
-class Client(Datasets, Jobs, Reviews, Models, Access):
+class Client(Datasets, Jobs, Reviews, Exports, Models, Access):
     """All that the service does, as methods."""

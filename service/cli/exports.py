@@ -1,0 +1,63 @@
+"""The commands `dale export` and `dale import`: samples to other tools, and decisions back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import JobId, Json, Key, Url, connect
+from service.exports.kinds import Format, Source
+from service.reviews.decisions import Decision
+
+Kind = Annotated[Format, typer.Option("--format", help="What the file is.")]
+
+
+def export(
+    job_id: JobId,
+    kind: Kind,
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    decision: Annotated[Decision | None, typer.Option(help="Only samples with this decision.")] = None,
+    score_max: Annotated[float | None, typer.Option(min=0, max=1, help="Only scores up to this.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the most doubted first.")] = None,
+    masks: Annotated[Source | None, typer.Option(help="With coco: whose masks (default: both).")] = None,
+    all_masks: Annotated[bool, typer.Option("--all", help="With masks: also those nobody corrected.")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Write a job's samples with scores and decisions to a file, the most doubted first; or corrected masks."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        written = dale.export(
+            job_id,
+            kind,
+            out,
+            decision=decision,
+            score_max=score_max,
+            limit=limit,
+            all_masks=all_masks,
+            masks=masks,
+        )
+        terminal.say(str(written))
+
+
+def import_decisions(
+    job_id: JobId,
+    file: Annotated[Path, typer.Argument(help="An export that was filled in.")],
+    kind: Kind,
+    force: Annotated[bool, typer.Option("--force", help="Also where somebody decided since the export.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Take decisions from a file: all of them, or none."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        done = dale.import_decisions(job_id, kind, file, force=force)
+    if as_json:
+        terminal.say_json(done)
+    else:
+        terminal.say(f"{done.decided} decided, {done.unchanged} unchanged, {done.undecided} lines without a decision.")

@@ -1,0 +1,33 @@
+"""The names of the formats, apart from what writes them: the command line knows them and loads nothing heavy."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """What an export can be written as, and an import read from."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    COCO = "coco"  # one JSON with the masks as RLE; 2D only
+    MASKS = "masks"  # a zip; it comes back by `dale correct`, not by an import
+
+    @property
+    def ending(self) -> str:
+        """What a file of it ends in."""
+        return {Format.MASKS: "zip", Format.COCO: "json"}.get(self, self.value)
+
+
+class Source(StrEnum):
+    """Where the masks of an export come from."""
+
+    LABEL = "label"
+    PREDICTION = "prediction"
+    BOTH = "both"
+
+    @property
+    def each(self) -> tuple[Source, ...]:
+        """The sources that it stands for."""
+        return (Source.LABEL, Source.PREDICTION) if self is Source.BOTH else (self,)
