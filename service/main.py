@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from service import tracing
 from service.api import (
     audit,
+    dataset_overlays,
     datasets,
     deletion,
     events,
@@ -41,7 +42,7 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.settings import Settings
-from service.web import pages
+from service.web import dataset_pages, job_pages, pages
 from workers.contract.store import open_store
 
 
@@ -113,10 +114,13 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         held_out,
         models,
         overlays,
+        dataset_overlays,
         projects,
         keys,
         audit,
         pages,
+        dataset_pages,
+        job_pages,
     ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
+from service.api.datasets import version_resource
 from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
 from service.api.volume_pictures import slice_place
@@ -18,7 +19,7 @@ from service.db import access, audit, datasets, jobs
 from service.db.tables import Job, JobSample
 from service.errors import Invalid, NotFound
 from service.jobs.lifecycle import State
-from service.roles import Caller
+from service.roles import Caller, Role
 from service.slices import Axis, Place
 from service.web.charts import points
 
@@ -115,11 +116,13 @@ def show_home(request: Request, session: SessionDep, visitor: VisitorDep) -> Res
         return to_sign_in(request)
     found = datasets.page(session, visitor.project_id, 50, None)
     newest = datasets.newest_versions(session, [dataset.id for dataset in found])
+    newest_shown = [(dataset, version_resource(newest[dataset.id])) for dataset in found if dataset.id in newest]
     listed = jobs.page_of_jobs(session, seen=visitor.project_id, state=None, after=None, limit=100)
     values = {
-        "datasets": [(dataset, newest[dataset.id]) for dataset in found if dataset.id in newest],
+        "datasets": newest_shown,
         "jobs": [resource(job) for job in listed],
         "names": {dataset.id: dataset.name for dataset in found},
+        "may_train": visitor.role.includes(Role.TRAIN),
     }
     return page(request, "home.html", values)
 
@@ -228,6 +231,12 @@ def neighbour(session: SessionDep, job: Job, row: JobSample, step: int) -> str |
         limit=1,
     )
     return found[0].name if found else None
+
+
+def forbidden(request: Request, visitor: Caller, needed: Role, what: str) -> HTMLResponse:
+    """A page that says which role is needed, and which the visitor has."""
+    detail = f"{what} needs a key with the role {needed}; the role of yours is {visitor.role}. An admin makes keys."
+    return page(request, "missing.html", {"title": "Not for this key", "detail": detail}, status=403)
 
 
 def missing(request: Request, detail: str) -> HTMLResponse:

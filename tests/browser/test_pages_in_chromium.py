@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from service.api.dependencies import Context
 from service.db import jobs
@@ -20,51 +16,6 @@ from tests.volume_jobs import finish_job, upload_volumes
 from workers.contract.request import JobSpec
 
 pytestmark = pytest.mark.real
-KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-def url(app: FastAPI) -> Iterator[str]:
-    """The application on a free port of the loopback interface."""
-    listening = threading.Event()
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets=None) -> None:
-            await super().startup(sockets)
-            listening.set()
-
-    server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert listening.wait(20)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def page(url: str) -> Iterator[Page]:
-    """A browser that has signed in by the link with the key; errors of the page's scripts fail the test."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{url}/login#{KEY}")
-        page.wait_for_url(f"{url}/")
-        yield page
-        browser.close()
-        assert errors == []
 
 
 def test_from_sign_in_to_the_most_doubted_sample(finished_job: str, page: Page, url: str) -> None:

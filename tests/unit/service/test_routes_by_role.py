@@ -108,6 +108,9 @@ ROWS = {
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/mask": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/mask"
     ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/overlay": Row(
+        READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/overlay"
+    ),
     # Reviews
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews": Row(READ, path=f"{DATASET}/versions/1/reviews"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews/agreement": Row(
@@ -188,6 +191,9 @@ ROWS = {
     "POST /login": Row(NOBODY, 401, page=True, body={"data": {"key": "wrong"}}),
     "POST /logout": Row(NOBODY, 303, page=True),
     "GET /": Row(READ, page=True, lists=True),
+    "GET /datasets/new": Row(TRAIN, page=True),
+    "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /jobs/new": Row(TRAIN, path="/jobs/new?dataset={dataset}", page=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
     "GET /jobs/{job_id}/samples/{sample}": Row(READ, path=f"/jobs/{{job}}/samples/{SAMPLE}", page=True),
 }
