@@ -118,9 +118,9 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         projects,
         keys,
         audit,
-        pages,
         dataset_pages,
-        job_pages,
+        job_pages,  # /jobs/new before /jobs/{job_id}
+        pages,
     ):
         app.include_router(module.router)
     metrics.install(app, measured, needs_key=not settings.metrics_open)

@@ -119,7 +119,7 @@ function refuse(errors) {
   at("refusal-title").textContent = `Refused: ${errors.length} ${errors.length === 1 ? "fault" : "faults"}`;
   at("faults").replaceChildren(...errors.map((fault) => {
     const row = document.createElement("tr");
-    for (const text of [fault.file ?? fault.field ?? "the zip", fault.reason, fault.hint ?? ""]) row.insertCell().textContent = text;
+    for (const text of [fault.file ?? (fault.field && fault.field !== "file" ? fault.field : "the whole"), fault.reason, fault.hint ?? ""]) row.insertCell().textContent = text;
     return row;
   }));
   at("checking-text").textContent = "refused";
