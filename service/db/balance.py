@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from sqlalchemy import case, func, select
@@ -31,7 +32,7 @@ def balance(session: Session, dataset_id: str, number: int) -> Balance:
     """Count the samples of a version by their share of foreground."""
     share = Sample.foreground
     conditions = [share <= 0]
-    conditions += [(share > low) & (share <= high) for low, high in zip(EDGES, EDGES[1:], strict=False)]
+    conditions += [(share > low) & (share <= high) for low, high in itertools.pairwise(EDGES)]
     sums = [func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in conditions]
     query = select(func.coalesce(func.avg(share), 0.0), *sums)
     row = session.execute(query.where(Sample.dataset_id == dataset_id, Sample.version == number)).one()

@@ -45,6 +45,8 @@ def test_from_the_dataset_over_a_dry_run_to_the_job(
     page.get_by_label("Epochs").fill("7")
     page.get_by_label("Name").fill("<i>first</i>")
     page.get_by_label("Network", exact=True).select_option("SegResNet")
+    expect(page.locator('[data-field="network.name"] .about')).to_contain_text("residual encoder")
+    expect(page.locator('[data-field="network.arguments"] .about')).to_contain_text("init_filters")
     page.get_by_role("button", name="Dry run").click()
     expect(page.locator("#plan")).to_contain_text("Trains SegResNet by dale for 7 epochs on 6 images of 2 classes")
     expect(page.locator("#plan")).to_contain_text("It would start now")

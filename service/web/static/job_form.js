@@ -14,8 +14,8 @@ function element(name, text, ...children) {
 // The address holds what was changed: a reload, or a link to it, shows the same form.
 function remember() {
   const address = new URL(location.pathname, location.href);
-  address.searchParams.set("dataset", form.elements.dataset.value);
-  address.searchParams.set("version", form.elements.version.value);
+  address.searchParams.set("dataset", form.elements.dataset_id.value);
+  address.searchParams.set("version", form.elements.dataset_version.value);
   const method = form.elements["method.name"].value;
   if (method !== "dale") address.searchParams.set("method.name", method);
   for (const control of controls(form)) if (control.value !== control.dataset.default) address.searchParams.set(control.name, control.value);
@@ -37,7 +37,7 @@ function showNetwork() {
 function body() {
   const { body: changed, wrong } = collect(form);
   const method = form.elements["method.name"].value;
-  const spec = { ...changed, dataset_id: form.elements.dataset.value, dataset_version: Number(form.elements.version.value) };
+  const spec = { ...changed, dataset_id: form.elements.dataset_id.value, dataset_version: Number(form.elements.dataset_version.value) };
   if (method !== "dale" || changed.method) spec.method = { name: method, ...changed.method };
   return { spec, wrong };
 }
@@ -118,11 +118,11 @@ if (form) {
     if (event.target.name === "method.name") showMethod();
     if (event.target.name === "network.name") showNetwork();
     remember();
-    if (event.target.name === "dataset") {
+    if (event.target.name === "dataset_id") {
       const address = new URL(location.href);
       address.searchParams.delete("version"); // of the other dataset
       location.assign(address); // its versions, and whether it has images or volumes, are the server's to say
-    } else if (event.target.name === "version") location.assign(location.href);
+    } else if (event.target.name === "dataset_version") location.assign(location.href);
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
