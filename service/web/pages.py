@@ -22,6 +22,7 @@ from service.jobs.lifecycle import State
 from service.roles import Caller, Role
 from service.slices import Axis, Place
 from service.web.charts import points
+from service.web.job_live import live
 
 FOLDER = Path(__file__).parent
 PER_PAGE = 24
@@ -162,7 +163,7 @@ def show_job(
         "pages": max(1, -(-total // PER_PAGE)),
         "predicted": job.state == State.SUCCEEDED,
     }
-    return page(request, "job.html", values)
+    return page(request, "job.html", values | live(session, job, visitor))
 
 
 @router.get("/jobs/{job_id}/samples/{sample}")

@@ -1,9 +1,10 @@
-"""The form of a job in a real browser, before a cluster that is made up."""
+"""Pages of jobs in a real browser: the form, before a cluster that is made up, and a job as it goes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -11,7 +12,12 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Page, expect
 
 from service.api.dependencies import Context
+from service.db import jobs
+from service.jobs.intake import take_in, view_of
+from service.jobs.lag import IngestLag
+from service.metrics import Metrics
 from tests.unit.service.fake_ray import FakeRay
+from workers.contract.request import DaleMethod, Failure, JobSpec, NetworkSpec
 
 pytestmark = pytest.mark.real
 
@@ -97,6 +103,69 @@ def test_plain_training_has_no_settings_of_dale(
     page.get_by_role("button", name="Train").click()
     page.wait_for_url(re.compile("/jobs/job-[0-9a-f]"))
     assert client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["spec"]["method"] == {"name": "plain"}
+
+
+def test_a_job_is_drawn_anew_as_it_goes_and_the_page_stays(
+    context: Context, finished_job: str, scripted: ModuleType, page: Page, url: str, client: TestClient
+) -> None:
+    with context.sessions.begin() as session:
+        job = jobs.add_job(session, "job-live", JobSpec(dataset_id="ds-pages", epochs=3))
+        jobs.begin_attempt(session, job, "job-live-1")
+    page.goto(f"{url}/jobs/job-live")
+    page.evaluate("window.loadedOnce = true")
+    expect(page.locator("#log")).to_contain_text("the cluster")  # there is none, and it says so
+    expect(page.locator("#charts figure")).to_have_count(0)
+    for epoch in range(2):
+        scripted.write_epoch(context.store, "job-live", 1, epoch, 6)
+        with context.database.read() as session:
+            view = view_of(jobs.unfinished(session)[0])
+        take_in(context, view, IngestLag(Metrics()))
+        expect(page.locator(".histogram")).to_have_attribute("aria-label", re.compile(f"in epoch {epoch + 1} "))
+    shown = page.locator(".histogram").get_attribute("aria-label")
+    doubted = sum(scripted.confidence(ordinal, 1) < 0.5 for ordinal in range(6))
+    assert shown is not None and shown.endswith(f"{doubted} are below 0.5")
+    expect(page.locator(".card")).to_have_count(6)
+    assert page.evaluate("window.loadedOnce") is True
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, "job-live")
+        assert job is not None
+        jobs.end_attempt(session, job, "epoch 1\nimage 7 <b>cannot</b> be read")
+        jobs.fail(session, job, Failure(cause="image 7 cannot be read", hint="remove it", kind="data"))
+    expect(page.locator("#failure")).to_contain_text("image 7 cannot be read")
+    expect(page.locator("#failure")).to_contain_text("remove it")
+    expect(page.locator("#bar")).to_have_count(0)
+    expect(page.locator("#log")).to_contain_text("image 7 <b>cannot</b> be read")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#state")).to_have_text("queued")  # and the failure that the stream replays is past
+    expect(page.locator("#bar")).to_have_count(1)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#state")).to_have_text("cancelled")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url(f"{url}/")
+    assert client.get("/v1/jobs/job-live").status_code == 404
+
+
+def test_a_job_like_another_begins_with_its_values(
+    context: Context, finished_job: str, page: Page, url: str, client: TestClient, ray: FakeRay
+) -> None:
+    spec = JobSpec(
+        dataset_id="ds-pages",
+        name="odd & new",
+        epochs=9,
+        compile=False,
+        timeout_seconds=600,
+        network=NetworkSpec(name="SegResNet", arguments={"init_filters": 8}),
+        method=DaleMethod(momentum=0.25, refinement="pixel"),
+    )
+    with context.sessions.begin() as session:
+        jobs.add_job(session, "job-odd", spec)
+    page.goto(f"{url}/jobs/job-odd")
+    page.get_by_role("link", name="New job like it").click()
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_url(re.compile("/jobs/job-[0-9a-f]{16}"))
+    again = client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["spec"]
+    assert JobSpec.model_validate(again) == spec
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

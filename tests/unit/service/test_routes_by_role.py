@@ -161,6 +161,7 @@ ROWS = {
     "DELETE /v1/jobs/{job_id}": Row(TRAIN, 409, path="/v1/jobs/{queued}"),  # it is not over
     "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
+    "GET /v1/jobs/{job_id}/histogram": Row(READ, path="/v1/jobs/{job}/histogram"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
