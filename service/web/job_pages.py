@@ -32,13 +32,13 @@ def show_form(request: Request, session: SessionDep, visitor: VisitorDep) -> Res
     """The form of a job. What it shows at first may stand in the address: `dataset`, `version`, and fields by name."""
     if visitor is None:
         return to_sign_in(request)
+    if not visitor.role.includes(Role.TRAIN):
+        return forbidden(request, visitor, Role.TRAIN, "To post a job")
     asked = dict(request.query_params)
     known = datasets.page(session, visitor.project_id, MOST_DATASETS, None)
     chosen = datasets.find(session, asked["dataset"], visitor.project_id) if asked.get("dataset") else None
     if asked.get("dataset") and chosen is None:
         return missing(request, f"There is no dataset {asked['dataset']}.")
-    if not visitor.role.includes(Role.TRAIN):
-        return forbidden(request, visitor, Role.TRAIN, "To post a job")
     chosen = chosen or next(iter(known), None)
     versions = datasets.versions(session, chosen.id) if chosen else []
     version = next(
