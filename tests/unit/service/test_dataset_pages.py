@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import select
 
 from service.api.datasets import UploadFields
 from service.api.dependencies import Context
 from service.db import access
 from service.db.balance import balance
-from service.db.tables import DEFAULT_PROJECT, DatasetVersion
+from service.db.tables import DEFAULT_PROJECT, DatasetVersion, Sample
 from service.roles import Role
 from service.web.dataset_pages import by_reason
 from service.web.forms import form_fields
 from service.web.job_pages import grouped, method_fields, network_fields
 from tests.conftest import API_KEY
+from tests.volume_jobs import upload_volumes
 from workers.contract.request import JobSpec
 
 OVERLAY = "/v1/datasets/ds-pages/versions/1/samples/case%201/overlay"
@@ -95,6 +97,16 @@ def test_the_label_is_outlined_and_the_picture_kept(client: TestClient, finished
     assert client.get(f"{OVERLAY}?size=12").status_code == 422
 
 
+def test_volumes_have_pages_too(browser: TestClient, client: TestClient) -> None:
+    dataset_id = upload_volumes(client)["id"]
+    page = browser.get(f"/datasets/{dataset_id}").text
+    assert "<dd>volumes</dd>" in page and page.count("<img loading") == 6
+    picture = client.get(f"/v1/datasets/{dataset_id}/versions/1/samples/case_000/overlay?size=64")
+    assert max(Image.open(io.BytesIO(picture.content)).size) == 64
+    form = browser.get(f"/jobs/new?dataset={dataset_id}").text
+    assert 'name="patch_size"' in form and 'name="image_size"' not in form
+
+
 def test_an_upload_form_has_every_option() -> None:
     fields = {field.name: field for field in form_fields(UploadFields.model_json_schema(), {}, {"name"})}
     assert fields.keys() == UploadFields.model_fields.keys() - {"name"}
@@ -130,10 +142,6 @@ class TestQueries:
         return both_databases
 
     def test_samples_by_their_share_of_foreground(self, context: Context, add_dataset: Callable[..., str]) -> None:
-        from sqlalchemy import select
-
-        from service.db.tables import Sample
-
         dataset_id = add_dataset(6)
         shares = [0.0, 0.01, 0.011, 0.3, 0.5, 1.0]
         with context.sessions.begin() as session:
