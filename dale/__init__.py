@@ -1,6 +1,6 @@
 """DALE: training lesion segmentation on labels of uneven quality, in pure PyTorch."""
 
-from dale.alternating import Step, confidence_step, listening, mixing_share, network_step, strength
+from dale.alternating import Step, begin, confidence_step, listening, mixing_share, network_step, strength
 from dale.confidence import ConfidenceState, closed_form_confidence
 from dale.config import DaleConfig
 from dale.consistency import doubt, doubt_map, expected_dice, size_excess, soft_dice
@@ -26,6 +26,7 @@ __all__ = [
     "Step",
     "Student",
     "Views",
+    "begin",
     "closed_form_confidence",
     "confidence_step",
     "consistency_loss",

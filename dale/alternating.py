@@ -104,7 +104,7 @@ def network_step(
 ) -> Step:
     """Forward pass of a network step under fixed confidences.
 
-    Before the confidences act (strength 0) this is plain training.
+    Before the confidences act (strength 0) this is plain training; what `config.begin_with` doubts then weighs less.
 
     Args:
         student: a `Student`, or what wraps it for data-parallel training.
@@ -128,6 +128,8 @@ def network_step(
             seen, target = fields.split([images.shape[1], labels.shape[1]], dim=1)
         answer = student(seen.to(images.dtype))
         loss = segmentation_loss(answer.logits, target)
+        if config.begin_with != "nothing":  # nobody else says yet what a doubted label should have been
+            loss = loss * confidence
     else:
         with torch.no_grad():
             belief = 1 - strength * (1 - confidence)
@@ -160,6 +162,18 @@ def network_step(
         )
 
 
+def begin(state: ConfidenceState, disagreements: Tensor, config: DaleConfig) -> None:
+    """Set the confidences of the owned samples before the first epoch, as `config.begin_with` says.
+
+    Args:
+        state: of the samples that this process owns, which knows their agreements.
+        disagreements: `state.disagreement_histogram()`, summed over all processes.
+        config: hyperparameters.
+    """
+    if config.begin_with == "agreement":
+        state.begin(split(disagreements), config.temperature)
+
+
 def confidence_step(state: ConfidenceState, histogram: Tensor, config: DaleConfig, strength: float) -> Partition:
     """Set the confidences of the owned samples from their trajectories and the global statistics.
 
@@ -167,7 +181,7 @@ def confidence_step(state: ConfidenceState, histogram: Tensor, config: DaleConfi
         state: of the samples that this process owns.
         histogram: `state.histogram()`, summed over all processes.
         config: hyperparameters.
-        strength: of the coming epoch; 0 leaves every label believed.
+        strength: of the coming epoch; 0 leaves the confidences as they began.
     """
     partition = split(histogram)
     if strength > 0:

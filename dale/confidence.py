@@ -48,11 +48,38 @@ class ConfidenceState:
         self.expected_dice = torch.zeros(len(self.ordinals))
         self.excess = torch.zeros(len(self.ordinals))  # moving average of the label's excess in size
         self.border = torch.zeros(len(self.ordinals))  # doubt about the border, from what is known of the annotators
-        own = Hints.none(len(self.ordinals))  # no process needs memory for all samples
-        if hints is not None:
-            own = Hints(hints.trusted[self.ordinals], hints.annotator[self.ordinals])
-        self.trusted, self.annotator = own.trusted, own.annotator
-        self._annotators = hints.annotators if hints is not None else 0
+        if hints is None:
+            self.know(Hints.none(len(self.ordinals)), 0)  # no process needs memory for all samples
+        else:
+            self.know(hints.of(self.ordinals), hints.annotators)
+
+    def know(self, own: Hints, annotators: int) -> None:
+        """Take in what is known beforehand, in place of what was said of it when the state was made.
+
+        Args:
+            own: of the owned samples, (N_owned,), in the order of `ordinals`.
+            annotators: number of annotators of all N samples, A; `own` names them by 0 … A - 1.
+        """
+        self.trusted, self.annotator, self._annotators = own.trusted, own.annotator, annotators
+        unknown = torch.full((len(self.ordinals),), torch.nan)
+        self.agreement = own.agreement if own.agreement is not None else unknown
+
+    def disagreement_histogram(self) -> Tensor:
+        """Histogram of 1 - agreement of the owned labels that have one; sum it over the ranks before `begin`."""
+        return histogram(1 - self.agreement[~self.agreement.isnan()])
+
+    def begin(self, partition: Partition, temperature: float) -> None:
+        """Confidences before there is any evidence: a confidence step on the disagreement of the annotators.
+
+        A label without an agreement, or that was verified, is believed.
+
+        Args:
+            partition: `split` of the disagreements of all samples.
+            temperature: T.
+        """
+        exact = closed_form_confidence(1 - self.agreement, partition.threshold, temperature)
+        known = ~self.agreement.isnan() & ~self.trusted
+        self.confidence = torch.where(known, 1 - partition.gate * (1 - exact), 1.0)
 
     def rows(self, ordinals: Tensor) -> Tensor:
         """Rows of samples that this process owns.

@@ -18,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "alignment_weight": (0, 100),
 }
 REFINEMENTS = ("sample", "pixel")
+BEGINNINGS = ("nothing", "agreement")
 ALIGNMENTS = ("none", "mmd", "adversarial", "wasserstein")
 
 
@@ -47,6 +48,9 @@ class DaleConfig:
             bought 0.8 points on Kvasir's mixed noise, MMD none on FUSeg, and each cost the ranking something: off.
         alignment_weight: weight of the alignment, >= 0.
         feature_layer: name of the layer whose output is aligned; empty for the input of the segmentation head.
+        begin_with: by what labels are believed before the first confidence step, one of `BEGINNINGS`. "nothing": all
+            are. "agreement": a label that others' labels of the same image contradict weighs less in the loss, by a
+            confidence step on 1 - agreement (`ConfidenceState.begin`).
 
     Raises:
         ValueError: a value lies outside its range.
@@ -65,12 +69,13 @@ class DaleConfig:
     alignment: str = "none"
     alignment_weight: float = 0.1
     feature_layer: str = ""
+    begin_with: str = "nothing"
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie in [{low}, {high}]")
-        for name, choices in (("refinement", REFINEMENTS), ("alignment", ALIGNMENTS)):
+        for name, choices in (("refinement", REFINEMENTS), ("alignment", ALIGNMENTS), ("begin_with", BEGINNINGS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")

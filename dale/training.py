@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dale.alternating import confidence_step, listening, mixing_share, network_step, strength
+from dale.alternating import begin, confidence_step, listening, mixing_share, network_step, strength
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
 from dale.head import initialise_head
@@ -110,6 +110,7 @@ class Dale(nn.Module):
         self.teacher = make_teacher(network, config.ema_decay)
         self.student = Student(network, config, torch.empty(0) if example is None else example, self.classes, seed)
         self.state = ConfidenceState(samples, hints=hints)
+        begin(self.state, self.state.disagreement_histogram(), config)
         self.epoch = 0
         self._evidence: list[tuple[Tensor, Tensor]] = []  # of this epoch: ordinals (B,) and values (B, 4)
 

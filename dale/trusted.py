@@ -29,10 +29,18 @@ class Hints:
     Attributes:
         trusted: (N,), bool: the label was verified; it is believed whatever the evidence.
         annotator: (N,), int64: who drew the label, counted from 0; -1 where that is not known.
+        agreement: (N,), float32, in [0, 1]: mean Dice with the labels that others drew of the same image; NaN where
+            nobody did. None: of no label.
     """
 
     trusted: Tensor
     annotator: Tensor
+    agreement: Tensor | None = None
+
+    def of(self, rows: Tensor) -> Hints:
+        """What is known of some of the samples."""
+        agreement = self.agreement[rows] if self.agreement is not None else None
+        return Hints(self.trusted[rows], self.annotator[rows], agreement)
 
     @staticmethod
     def none(samples: int) -> Hints:

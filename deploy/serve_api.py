@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service import logging
-from service.embedded import OPEN_CONNECTIONS_SECONDS, CannotServeError, let_in
+from service.embedded import CannotServeError, let_in, server_options
 from service.main import create_app, open_context
 from service.metrics import Metrics
 from service.settings import Settings
@@ -42,10 +42,7 @@ def main() -> None:
         build(settings),
         host=settings.host,
         port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
+        **server_options(settings),
     )
 
 

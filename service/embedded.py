@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from rich.console import Console
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service import logging
@@ -73,6 +75,13 @@ def let_in(context: Context) -> str | None:
     Raises:
         CannotServeError: others could reach the service and nobody has set a key, or DALE_API_KEY is of no use.
     """
+    try:
+        return _let_in(context)
+    except IntegrityError:  # another process let the same key in at this very moment: now it is there
+        return _let_in(context)
+
+
+def _let_in(context: Context) -> str | None:
     settings = context.settings
     with context.sessions.begin() as session:
         if settings.api_key is not None:
@@ -131,13 +140,7 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
         if head is not None:
             head.start()
 
-    config = uvicorn.Config(
-        create_app(settings, context, metrics),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
-    )
+    config = uvicorn.Config(create_app(settings, context, metrics), **server_options(settings))
     server = _Server(config, listening)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -159,6 +162,19 @@ def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Ca
             head.stop()
         listener.close()
         log.info("stopped")
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn serves, addresses apart."""
+    return {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": OPEN_CONNECTIONS_SECONDS,
+        # By itself uvicorn believes whatever comes from 127.0.0.1: an address that is counted could be made up.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
+    }
 
 
 class _Server(uvicorn.Server):

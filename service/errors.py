@@ -11,6 +11,7 @@ ServiceError
  ├─ RangeNotSatisfiable 416    the range lies outside the file
  ├─ Invalid 422                well-formed but impossible; `errors` lists every fault
  ├─ PreconditionRequired 428   say which state of it you have seen
+ ├─ TooManyRequests 429        more than the key or the address may ask
  └─ Unavailable 503            a part that is needed is not there now
 """
 
@@ -108,6 +109,18 @@ class PreconditionRequired(ServiceError):
 
     status = 428
     title = "Precondition required"
+
+
+class TooManyRequests(ServiceError):
+    """More than the key or the address may ask; `Retry-After` says when to come back."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        """`retry_after` is in seconds."""
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Unavailable(ServiceError):

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import tracing
 from service.api import (
+    attempts,
     audit,
     dataset_overlays,
     datasets,
@@ -32,6 +33,7 @@ from service.api import (
     uploads,
     versions,
 )
+from service.api.admission import Admission
 from service.api.dependencies import Context
 from service.api.headers import NoSniff
 from service.api.middleware import BodyLimit, RequestLog, RequestMetrics
@@ -95,6 +97,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         telemetry=tracing.telemetry(traces),
     )
     app.state.context = context
+    app.state.admission = Admission(settings.requests_per_minute, settings.attempts_per_minute, measured)
     problems.install(app)
     larger = {"/v1/datasets": settings.max_upload_bytes, "/v1/uploads/": parts.LARGEST_PART}
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
@@ -110,6 +113,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         finishing,
         uploads,
         jobs,
+        attempts,
         events,
         samples,
         held_out,
@@ -134,6 +138,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
 def _describe(app: FastAPI) -> None:
     """Complete the OpenAPI document: routes refer to `Problem`, which no route returns by itself."""
     generate = app.openapi
+    (limited,) = problems.problems(429).values()
 
     def openapi() -> dict[str, Any]:
         schema = generate()
@@ -142,6 +147,9 @@ def _describe(app: FastAPI) -> None:
             problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(problem.pop("$defs", {}))
             schemas["Problem"] = problem
+        for operation in (one for path in schema["paths"].values() for one in path.values()):
+            if "security" in operation:  # whatever asks for a key has a limit
+                operation["responses"].setdefault("429", limited)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

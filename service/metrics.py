@@ -32,6 +32,14 @@ class Metrics:
         self.requests_in_flight = Gauge(
             "dale_http_requests_in_flight", "Requests that are being answered.", registry=registry
         )
+        self.limited = Counter(
+            "dale_http_requests_limited",
+            "Requests refused with 429: 'key' is a key's budget, 'attempts' an address that shows no good key.",
+            ("limit",),
+            registry=registry,
+        )
+        for limit in ("key", "attempts"):
+            self.limited.labels(limit)
         self.store = Histogram(
             "dale_store_duration_seconds",
             "Operations of the object store; of a stream, until its first part is there.",

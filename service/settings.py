@@ -32,6 +32,16 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
     api_key: SecretStr | None = Field(default=None, description="a key that opens the API; empty: one is made")
+    requests_per_minute: int = Field(
+        default=1200, ge=0, description="for each key, and as many at once after a pause; 0: no limit"
+    )
+    attempts_per_minute: int = Field(
+        default=30, ge=0, description="with a wrong key, and without one, for each client address; 0: no limit"
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, by commas, whose X-Forwarded-For and -Proto are believed; empty: nobody's",
+    )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(default=4 << 30, ge=1024, description="largest dataset upload in one piece")
     import_limits: ImportLimits = Field(
@@ -81,6 +91,18 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if value and not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise ValueError(f"DALE_METRICS_LISTEN must be host:port, for example 127.0.0.1:9464, not {value!r}")
+        return value
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                raise ValueError(
+                    f"DALE_TRUSTED_PROXIES names addresses or networks such as 10.0.0.7,10.1.0.0/16: {error}"
+                ) from None
         return value
 
     @model_validator(mode="after")

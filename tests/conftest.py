@@ -208,8 +208,10 @@ def _finish_job(context: Context, scripted: ModuleType, dataset_id: str, job_id:
         session.flush()
         session.add_all(samples)
         session.flush()
-        job = jobs.add_job(session, job_id, JobSpec(dataset_id=dataset_id, epochs=3))
+        spec = JobSpec(dataset_id=dataset_id, epochs=3)
+        job = jobs.add_job(session, job_id, spec)
         jobs.begin_attempt(session, job, f"{job_id}-1")
+    scripted.write_environment(context.store, job_id, 1, spec)
     for epoch in range(3):
         scripted.write_epoch(context.store, job_id, 1, epoch, 6)
     succeed(context, job_id)

@@ -14,13 +14,15 @@ UNET = {"name": "UNet", "arguments": {"channels": [4, 8], "strides": [2], "bias"
 BATCH, STEPS, SIZE = 7, 10, 16
 
 
-def learner_of(rank: int = 0, world_size: int = 1, **options: object) -> Learner:
+def learner_of(
+    rank: int = 0, world_size: int = 1, weights: dict[str, Tensor] | None = None, **options: object
+) -> Learner:
     """A learner whose confidences act from the first step on."""
     given = {"dataset_id": "ds-1", "epochs": 4, "batch_size": BATCH, "image_size": SIZE, "network": UNET}
     method = {"name": "dale", "start": 0.0, "ramp": 0.0}
     spec = JobSpec.model_validate(given | {"method": method} | options)
     statistics = Statistics(torch.full((3,), 0.5), torch.full((3,), 0.3), torch.tensor([0.8, 0.2]))
-    return Learner(spec, statistics, 100, torch.device("cpu"), rank, world_size)
+    return Learner(spec, statistics, 100, torch.device("cpu"), rank, world_size, weights=weights)
 
 
 def learn(learner: Learner, steps: int = STEPS) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workers.cache import equal_slots, open_shared
 from workers.contract import keys, tables
-from workers.contract.store import ObjectStore
+from workers.contract.store import ObjectMissing, ObjectStore
 from workers.exchange import sum_over_ranks
 from workers.images import decode_channels, decode_mask
 from workers.run import Run
@@ -141,7 +141,7 @@ class Samples:
         name, sha256 = (self.table[column][ordinal].as_py() for column in ("name", "mask_sha256"))
         try:
             return decode_mask(self.store.get(keys.blob(self.dataset_id, sha256)), None, self.mask_values)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ObjectMissing) as error:
             raise SampleUnreadable(f"sample {name!r} (number {ordinal}) cannot be read: {error}") from error
 
     def statistics(self) -> Statistics:
@@ -160,14 +160,14 @@ class Samples:
         """Fill in image (channels, S, S) and class indices (S, S) from the sample's files."""
         columns = ("name", "image_sha256", "channels", "mask_sha256")
         row = {name: self.table[name][ordinal].as_py() for name in columns}
-        *image_files, mask_file = (
-            self.store.get(keys.blob(self.dataset_id, sha256))
-            for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
-        )
         try:
+            *image_files, mask_file = (
+                self.store.get(keys.blob(self.dataset_id, sha256))
+                for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
+            )
             image.numpy()[:] = decode_channels(image_files, self.image_size)
             label.numpy()[:] = decode_mask(mask_file, self.image_size, self.mask_values)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ObjectMissing) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
 
 

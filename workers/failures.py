@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Literal
 
 from workers.contract.request import Failure, JobSpec
 from workers.contract.store import StoreUnavailable
@@ -10,6 +11,11 @@ from workers.contract.store import StoreUnavailable
 DETAIL_CHARACTERS = 4000
 _OUT_OF_MEMORY = ("out of memory", "running low on memory", "can't allocate memory", "OutOfMemoryError")
 _LOST = ("WorkerHealthCheckFailedError", "ActorDiedError", "ActorUnavailableError", "NodeDiedError", "SIGKILL")
+# Errors of ours, which say themselves what happened: by their names, since a worker's may come as text.
+_OWN: dict[str, tuple[Literal["network", "data"], str]] = {
+    "NetworkRefused": ("network", "change network or image_size (of volumes: patch_size)"),
+    "WarmStartRefused": ("data", "post it again with another job in warm_start, or with none"),
+}
 
 
 def describe(error: BaseException, spec: JobSpec) -> Failure:
@@ -32,15 +38,13 @@ def describe(error: BaseException, spec: JobSpec) -> Failure:
             hint=f"try batch_size {smaller}, or a smaller image_size (of volumes: patch_size) or network",
             detail=detail,
         )
-    if name == "NetworkRefused" or "NetworkRefused" in text:
-        return Failure(
-            kind="network",
-            cause=str(beneath),
-            hint="change network or image_size (of volumes: patch_size)",
-            detail=detail,
-        )
-    if name == "SampleUnreadable" or "SampleUnreadable" in text:
-        return Failure(kind="data", cause=str(beneath), hint="replace or remove that sample", detail=detail)
+    if "SampleUnreadable" in text:
+        version = f"version {spec.dataset_version} of dataset {spec.dataset_id}"
+        hint = f"make a version without it, or upload it anew: dale correct {spec.dataset_id} --exclude NAME"
+        return Failure(kind="data", cause=f"{beneath}, in {version}", hint=hint, detail=detail)
+    for own, (kind, hint) in _OWN.items():
+        if own in text:
+            return Failure(kind=kind, cause=str(beneath), hint=hint, detail=detail)
     if isinstance(beneath, StoreUnavailable) or "StoreUnavailable" in text:
         return Failure(kind="store", cause=f"{where}{beneath}", hint="see that the object store runs", detail=detail)
     if any(sign in text for sign in _LOST):
@@ -54,11 +58,18 @@ def describe(error: BaseException, spec: JobSpec) -> Failure:
 
 
 def _beneath(error: BaseException) -> tuple[int | None, BaseException]:
-    """The first worker's own error beneath Ray Train's, with its rank."""
+    """A worker's own error beneath Ray Train's, with its rank: one that says what happened before any other.
+
+    The others fail with it, in a collective that it has left, and that is all they can tell.
+    """
     failures = getattr(error, "worker_failures", None)
     if failures:
-        rank = min(failures)
+        rank = min(failures, key=lambda rank: (not _says_itself(failures[rank]), rank))
         return rank, failures[rank]
     # Our own errors say best what happened; what they were raised from is a library's word for it.
-    own = type(error).__name__ in {"NetworkRefused", "SampleUnreadable"}
-    return None, error if own else error.__cause__ or error
+    return None, error if _says_itself(error) else error.__cause__ or error
+
+
+def _says_itself(error: BaseException) -> bool:
+    text = f"{type(error).__name__}: {error}"
+    return any(own in text for own in (*_OWN, "SampleUnreadable"))

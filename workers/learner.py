@@ -17,6 +17,7 @@ from workers.contract.request import JobSpec, PlainMethod
 from workers.data import Statistics, one_hot, to_network
 from workers.network import InBfloat16, bare, build_network, constructor_arguments, single_output
 from workers.sharding import shard, shares, shares_of_optimizer, whole
+from workers.warm_start import start_from
 
 WARMUP_STEPS = 50
 WEIGHT_DECAY = 1e-4
@@ -34,6 +35,10 @@ class Learner:
         rank: this process.
         world_size: number of processes.
         spatial_dims: 2 for images of `spec.image_size`, 3 for patches of `spec.patch_size`.
+        weights: the bare network's, to start from, teacher and all; None: from new ones.
+
+    Raises:
+        WarmStartRefused: the weights are those of another network.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Learner:
         rank: int = 0,
         world_size: int = 1,
         spatial_dims: int = 2,
+        weights: dict[str, Tensor] | None = None,
     ) -> None:
         self.spec, self.device, self.rank, self.world_size = spec, device, rank, world_size
         self.statistics, self.classes, self.spatial_dims = statistics, len(statistics.prior), spatial_dims
@@ -55,6 +61,8 @@ class Learner:
         torch.manual_seed(spec.seed)
         self.network = build_network(spec.network.name, self.arguments)
         dale.initialise_head(self.network, statistics.prior)
+        if weights is not None:
+            start_from(self.network, weights)
         self._normalisations = normalise_globally(self.network) if world_size > 1 else []
         self._sharded = spec.sharding == "full" and world_size > 1
         self.module = self._as_trained(self.network)

@@ -14,13 +14,16 @@ from workers import artifacts
 from workers.checkpoint import Checkpoints
 from workers.data import Batches
 from workers.dataset import open_dataset
+from workers.environment import record
 from workers.exchange import send_rows, sum_over_ranks
 from workers.gathered import Gathered
+from workers.hints import hints_of
 from workers.learner import Learner
 from workers.prefetch import prefetch
 from workers.progress import ProgressWriter
 from workers.run import Run
 from workers.sampling import Plan
+from workers.warm_start import read_weights
 
 log = structlog.get_logger()
 
@@ -35,11 +38,15 @@ def train(run: Run) -> None:
         run: this rank's view of the run.
     """
     spec = run.request.spec
+    record(run)
     samples = open_dataset(run.store, spec, run)
     plan = Plan(len(samples), spec.batch_size, spec.seed, run.rank, run.world_size)
     statistics, dims, steps = samples.statistics(), samples.spatial_dims, plan.steps * spec.epochs
-    learner = Learner(spec, statistics, steps, run.device, run.rank, run.world_size, dims)
+    weights = read_weights(run.store, spec.warm_start) if spec.warm_start else None
+    learner = Learner(spec, statistics, steps, run.device, run.rank, run.world_size, dims, weights)
     state = dale.ConfidenceState(len(samples), run.rank, run.world_size)
+    state.know(*hints_of(samples.table, state.ordinals))
+    dale.begin(state, sum_over_ranks(state.disagreement_histogram(), run.device), learner.config)
     missing = artifacts.missing_epochs(run)
     checkpoints = Checkpoints(run, plan.steps)
     done, gathered = checkpoints.restore(learner, state, min(missing, default=spec.epochs))

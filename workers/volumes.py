@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.cache import open_shared
 from workers.contract import keys, tables
-from workers.contract.store import ObjectStore
+from workers.contract.store import ObjectMissing, ObjectStore
 from workers.data import CPU, SampleUnreadable, Statistics
 from workers.exchange import sum_over_ranks
 from workers.nifti import NOT_NIFTI, decode_pair, encode_labels, open_volume, ras_spacing
@@ -180,16 +180,16 @@ class Volumes:
     def _decode(self, ordinal: int) -> tuple[Tensor, Tensor]:
         """Image (channels, D, H, W) and class indices (D, H, W) from the sample's files."""
         row = {name: self.table[name][ordinal].as_py() for name in self.table.column_names}
-        *image_files, mask_file = (
-            self.store.get(keys.blob(self.dataset_id, sha256))
-            for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
-        )
         try:
+            *image_files, mask_file = (
+                self.store.get(keys.blob(self.dataset_id, sha256))
+                for sha256 in (row["image_sha256"], *(row["channels"] or ()), row["mask_sha256"])
+            )
             image, label, shape = decode_pair(image_files, mask_file, self.mask_values)
             promised = row["width"], row["height"], row["depth"]
             if shape != promised:
                 raise ValueError(f"the files have {shape} voxels, the dataset says {promised}")
-        except NOT_NIFTI as error:
+        except (*NOT_NIFTI, ObjectMissing) as error:
             raise SampleUnreadable(f"sample {row['name']!r} (number {ordinal}) cannot be read: {error}") from error
         return torch.from_numpy(image), torch.from_numpy(label)
 

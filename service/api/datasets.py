@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 
 from service import logging
 from service.api.blobs import MEDIA_TYPES, blob_response
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.fields import Name
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
@@ -249,16 +249,16 @@ def post_dataset(
     return answer
 
 
-@router.get("", responses=problems(400, 422))
+@router.get("", responses=problems(400, 404, 422))
 def list_datasets(
-    session: SessionDep, caller: CallerDep, page_size: PageSize = 50, page_token: PageToken = None
+    session: SessionDep, project: ShownProjectDep, page_size: PageSize = 50, page_token: PageToken = None
 ) -> DatasetPage:
     """Datasets, newest first."""
-    arguments = {"list": "datasets"}
+    arguments = {"list": "datasets", "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = datasets.page(session, caller.project_id, limit + 1, after)
+    found = datasets.page(session, project, limit + 1, after)
     token = None
     if len(found) > limit:
         last = found[limit - 1]

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import BackgroundTasks, Cookie, Depends, Request
+from fastapi import BackgroundTasks, Cookie, Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service import logging
-from service.db import access
+from service.api.admission import Admission
+from service.api.fields import Id
+from service.db import access, projects
 from service.db.session import Database
 from service.db.tables import now
 from service.errors import FieldError, Forbidden, Unauthorized
@@ -71,9 +73,19 @@ def get_session(request: Request, context: ContextDep) -> Iterator[Session]:
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 
-def require_key(
+def get_admission(request: Request) -> Admission:
+    """The budgets of the service that answers this request."""
+    admission: Admission = request.app.state.admission
+    return admission
+
+
+AdmissionDep = Annotated[Admission, Depends(get_admission)]
+
+
+def know_key(
     request: Request,
     context: ContextDep,
+    admission: AdmissionDep,
     background: BackgroundTasks,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     dale_session: Annotated[str | None, Cookie(include_in_schema=False)] = None,
@@ -82,22 +94,32 @@ def require_key(
 
     Raises:
         Unauthorized: none, or one that is wrong, revoked or expired.
+        TooManyRequests: there were too many of those from this address.
     """
     if bearer is None and request.method not in {"GET", "HEAD"} and not _same_origin(request):
         raise Unauthorized("Another site's page sent this: a browser's session only changes things from these pages.")
     if not bearer and not dale_session:
+        admission.count_keyless(request)
         raise Unauthorized("This needs a key: send the header 'Authorization: Bearer <key>'.")
-    with context.database.read() as session:
-        if bearer:
-            caller = access.find_key(session, bearer.credentials)
-        else:
-            caller = access.find_session(session, dale_session or "")
+    find, shown = (access.find_key, bearer.credentials) if bearer else (access.find_session, dale_session or "")
+
+    def look() -> Caller | None:
+        with context.database.read() as session:
+            return find(session, shown)
+
+    caller = admission.look_up(request, shown, look)
     if caller is None:
         raise Unauthorized(
             "This key is not valid here: it is wrong, or was revoked, or has expired. Ask an admin of your project "
             "for another; the operator's is the one that `dale serve` printed at its first start."
         )
     remember_use(context, caller, background)
+    return caller
+
+
+def require_key(caller: Annotated[Caller, Depends(know_key)], admission: AdmissionDep) -> Caller:
+    """As `know_key`, and the request counts against the key's budget; raises `TooManyRequests`."""
+    admission.count(caller)
     return caller
 
 
@@ -122,6 +144,24 @@ def _same_origin(request: Request) -> bool:
 
 
 CallerDep = Annotated[Caller, Depends(require_key)]
+
+
+def get_shown_project(
+    session: SessionDep,
+    caller: CallerDep,
+    project: Annotated[
+        Id | None, Query(description="only what is in this project; for the operator, who sees all")
+    ] = None,
+) -> str | None:
+    """Id of the project of which a list shows what there is: the caller's own; None: all.
+
+    Raises:
+        NotFound: there is no such project, or it is not the caller's.
+    """
+    return projects.get(session, project, caller.project_id).id if project else caller.project_id
+
+
+ShownProjectDep = Annotated[str | None, Depends(get_shown_project, scope="function")]
 
 
 def require_review(caller: CallerDep) -> Caller:

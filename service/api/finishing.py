@@ -44,6 +44,7 @@ class Finished(BaseModel):
     version: VersionResource
     corrected: int
     excluded: int
+    verified: int = Field(description="labels that were accepted or corrected: training believes them")
     job: JobResource | None
 
 
@@ -85,6 +86,7 @@ def finish_review(
                 version=version_resource(version),
                 corrected=len(decided.corrected),
                 excluded=len(decided.exclude),
+                verified=len(decided.verified),
                 job=resource(job) if job else None,
             )
             return Answer(finished, f"/v1/datasets/{dataset_id}/versions/{version.number}")

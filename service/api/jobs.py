@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, Field
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
+from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
 from service.api.problems import problems
-from service.db import audit, jobs, tables
-from service.errors import Conflict, NotFound, Unavailable
-from service.jobs import checks
+from service.db import audit, jobs, removal, tables
+from service.errors import Conflict, NotFound
+from service.jobs import checks, warm_start
+from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
-from service.jobs.submission import RayJobs, RayUnreachableError, submission_id
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
@@ -33,6 +34,7 @@ class JobLinks(BaseModel):
     events: str
     epochs: str
     logs: str
+    environment: str
     samples: str
     held_out: str
     model: str | None = Field(description="set once the job has succeeded")
@@ -46,7 +48,9 @@ class JobResource(BaseModel):
     name: str
     state: State
     waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
+    priority: int = Field(description="of those that wait, jobs of higher priority start first")
     spec: JobSpec
+    reproduces: str | None = Field(description="the job that it repeats, which may be deleted by now")
     attempt: int = Field(
         description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
     )
@@ -62,40 +66,19 @@ class JobResource(BaseModel):
     links: JobLinks
 
 
+class JobChange(BaseModel):
+    """What can be changed of a job that is not over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority
+
+
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
     jobs: list[JobResource]
     next_page_token: str | None
-
-
-class PlannedDataset(BaseModel):
-    """The dataset version that a job would train on."""
-
-    dataset_id: str
-    version: int
-    sample_count: int
-    train_count: int = Field(description="samples that are trained on; the others are held out")
-    spatial_dims: int = Field(description="2: images, 3: volumes")
-    classes: int
-
-
-class PlannedResources(BaseModel):
-    """What a job would take of the cluster, and when."""
-
-    cpus: float
-    gpus: float
-    starts: Literal["now", "later", "unknown"] = Field(description="unknown: the cluster does not answer now")
-    waiting_for: str = Field(description="what it would wait for; empty if for nothing")
-
-
-class JobPlan(BaseModel):
-    """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
-
-    project_id: str
-    spec: JobSpec = Field(description="with the defaults filled in")
-    dataset: PlannedDataset
-    cluster: PlannedResources
 
 
 class EpochResource(BaseModel):
@@ -122,7 +105,9 @@ def resource(job: tables.Job) -> JobResource:
         name=job.name,
         state=State(job.state),
         waiting_for=job.waiting_for,
+        priority=job.priority,
         spec=JobSpec.model_validate(job.spec),
+        reproduces=job.reproduces,
         attempt=job.attempt,
         epochs_done=job.epochs_done,
         progress=Progress.model_validate(job.progress) if job.progress else None,
@@ -136,6 +121,7 @@ def resource(job: tables.Job) -> JobResource:
             events=f"{base}/events",
             epochs=f"{base}/epochs",
             logs=f"{base}/logs",
+            environment=f"{base}/environment",
             samples=f"{base}/samples",
             held_out=f"{base}/held-out",
             model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
@@ -172,7 +158,7 @@ JobDep = Annotated[tables.Job, Depends(get_job, scope="function")]
     },
 )
 def post_job(
-    spec: JobSpec,
+    posted: PostedJob,
     caller: TrainDep,
     context: ContextDep,
     session: SessionDep,
@@ -181,61 +167,51 @@ def post_job(
 ) -> JSONResponse:
     """Train on a dataset version. Answers at once; the job waits for room and then runs by itself.
 
-    The job belongs to the project of its dataset.
+    The job belongs to the project of its dataset. Of those that wait, jobs of higher priority start first, then those
+    that have waited longest.
 
     Refused with the reason: unknown dataset versions and networks, arguments that the network does not take,
-    combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same.
+    combinations that cannot be trained, and jobs larger than the cluster. `dry_run` refuses the same, and suggests
+    values for the fields that the body leaves out.
     """
+    spec, priority = posted.spec, posted.priority
+    check_priority(caller, priority)
+    if posted.reproduces is not None:
+        with context.database.read() as reading:
+            check_reproduces(posted, jobs.get_job(reading, posted.reproduces), caller)
     if dry_run:
-        return JSONResponse(_plan(spec, checks.check(context, caller, spec)).model_dump(mode="json"))
+        checked = checks.check(context, caller, spec, priority)
+        advice = advise(context, spec, posted.model_fields_set, checked)
+        return JSONResponse(plan_of(posted, checked, advice).model_dump(mode="json"))
 
     def create() -> Answer:
-        checks.check(context, caller, spec)
-        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec)
+        checked = checks.check(context, caller, spec)
+        warm_start.check(session, spec, checked.project_id, checked.version, hold=True)  # deleted meanwhile?
+        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, posted.reproduces)
         facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
+        facts |= {"priority": priority} if priority else {}
+        facts |= {"reproduces": posted.reproduces} if posted.reproduces else {}
         audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
         session.flush()
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
 
-    return idempotency.answer(session, spec.model_dump_json(), create)
+    return idempotency.answer(session, posted.model_dump_json(), create)
 
 
-def _plan(spec: JobSpec, checked: checks.Checked) -> JobPlan:
-    version, waiting = checked.version, checked.waiting_for
-    return JobPlan(
-        project_id=checked.project_id,
-        spec=spec,
-        dataset=PlannedDataset(
-            dataset_id=version.dataset_id,
-            version=version.number,
-            sample_count=version.sample_count,
-            train_count=version.train_count,
-            spatial_dims=version.spatial_dims,
-            classes=len(version.mask_values),
-        ),
-        cluster=PlannedResources(
-            cpus=checked.need.cpus,
-            gpus=checked.need.gpus,
-            starts="unknown" if waiting is None else "later" if waiting else "now",
-            waiting_for=waiting or "",
-        ),
-    )
-
-
-@router.get("", responses=problems(400, 422))
+@router.get("", responses=problems(400, 404, 422))
 def list_jobs(
     session: SessionDep,
-    caller: CallerDep,
+    project: ShownProjectDep,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    arguments = {"list": "jobs", "state": state}
+    arguments = {"list": "jobs", "state": state, "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=caller.project_id, state=state, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=project, state=state, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -247,12 +223,27 @@ def list_jobs(
 @router.get("/schema")
 def read_schema() -> dict[str, Any]:
     """The JSON Schema of a job as it is posted: every option with its default and bounds, for forms and editors."""
-    return JobSpec.model_json_schema()
+    return PostedJob.model_json_schema()
 
 
 @router.get("/{job_id}", responses=problems(404))
 def read_job(job: JobDep) -> JobResource:
     """A job with its state, progress and newest metrics."""
+    return resource(job)
+
+
+@router.patch("/{job_id}", responses=problems(400, 403, 404, 409, 422))
+def change_job(job_id: str, change: JobChange, caller: TrainDep, session: SessionDep) -> JobResource:
+    """Give a job another priority. It acts on those that wait; a job that runs is not interrupted for another."""
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+    check_priority(caller, change.priority)
+    if State(job.state).terminal:
+        raise Conflict(f"Job {job.id} is {job.state}: only of a job that is not over the priority can be changed.")
+    if change.priority != job.priority:
+        facts = {"before": job.priority, "priority": change.priority}
+        audit.add(session, caller, audit.Action.JOB_PRIORITY, job.id, job.project_id, **facts)
+        job.priority = change.priority
+        session.flush()
     return resource(job)
 
 
@@ -268,11 +259,12 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
     return resource(job)
 
 
-@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409))
+@router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409, 422))
 def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
     """Queue a job again that failed or was cancelled: as a new attempt, from its newest checkpoint on.
 
-    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing.
+    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing. Refused where the model
+    that it starts from (`warm_start`) is gone.
     """
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     state = State(job.state)
@@ -283,6 +275,9 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
         if state.terminal:
             why = "its model is there" if state is State.SUCCEEDED else "it is going away"
         raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
+    version = jobs.get_version(session, job.dataset_id, job.dataset_version)
+    if version is not None:
+        warm_start.check(session, JobSpec.model_validate(job.spec), job.project_id, version, hold=True)
     audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
     jobs.retry(session, job)
     session.flush()
@@ -293,6 +288,8 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
 def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
     """Remove a job that is over, with its history, its model and everything else that it wrote. There is no way back.
 
+    Refused while another job that is not over starts from its model.
+
     Where that breaks off, the job is `DELETING`: it has no model any more, and can be deleted again.
     """
     # Not the request's session: the state is committed before the first object goes, so that nobody is offered a model
@@ -302,14 +299,18 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
         state = State(job.state)
         if not state.terminal:
             raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
+        if waiting := jobs.that_start_from(session, job.id):
+            raise Conflict(
+                f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
+                "they are over, or cancel them."
+            )
         if state is not State.DELETING:
             facts = {"name": job.name, "state": state}
             audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)
             jobs.set_state(session, job, State.DELETING)
     for key in list(context.store.list(keys.job(job_id))):
         context.store.delete(key)
-    with context.sessions.begin() as session:
-        jobs.remove(session, job_id)
+    removal.remove_job(context.database, job_id)
 
 
 @router.get("/{job_id}/epochs", responses=problems(400, 404, 422))
@@ -322,35 +323,3 @@ def list_epochs(job: JobDep, session: SessionDep, page_size: PageSize = 500, pag
     token = encode([found[limit - 1].epoch], arguments) if len(found) > limit else None
     listed = [EpochResource(epoch=row.epoch, metrics=row.metrics, created_at=row.created_at) for row in found[:limit]]
     return EpochPage(epochs=listed, next_page_token=token)
-
-
-@router.get(
-    "/{job_id}/logs",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(404, 503)},
-)
-def read_logs(
-    job: JobDep,
-    session: SessionDep,
-    context: ContextDep,
-    attempt: Annotated[
-        int | None, Query(ge=1, le=2**31 - 1, description="of an earlier attempt; empty: of the newest")
-    ] = None,
-) -> PlainTextResponse:
-    """The end of a job's log: from the cluster while it runs, then from the database."""
-    number = attempt or job.attempt
-    kept = jobs.get_attempt(session, job.id, number)
-    if kept is None:
-        if attempt is not None:
-            raise NotFound(f"Job {job.id} has no attempt {attempt}.")
-        return PlainTextResponse("")
-    if kept.finished_at is not None or number != job.attempt:
-        return PlainTextResponse(kept.log)
-    endpoint = context.cluster.endpoint
-    if endpoint is None:
-        raise Unavailable(f"The log is on the cluster, which is not there now: {context.cluster.problem}.")
-    try:
-        with RayJobs(endpoint) as ray:
-            return PlainTextResponse(ray.log_tail(submission_id(job.id, number)))
-    except RayUnreachableError as error:
-        raise Unavailable("The log is on the cluster, which does not answer now.") from error

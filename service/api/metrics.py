@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.dependencies import require_key
+from service.api.dependencies import know_key
 from service.api.problems import problems
 from service.metrics import Metrics
 
@@ -24,6 +24,6 @@ def install(app: FastAPI, metrics: Metrics, *, needs_key: bool) -> None:
     """Let `app` answer scrapes."""
     app.state.metrics = metrics
     if needs_key:
-        app.include_router(router, dependencies=[Depends(require_key)], responses=problems(401))
+        app.include_router(router, dependencies=[Depends(know_key)], responses=problems(401))
     else:
         app.include_router(router)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, require_key
+from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, require_key
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems, respond
 from service.api.ranges import matches, requested
@@ -44,6 +44,7 @@ class ModelResource(BaseModel):
     network: NetworkSpec
     dataset_id: str
     dataset_version: int
+    warm_start: str | None = Field(description="the job whose model it started from, which may be deleted by now")
     metrics: dict[str, Any] | None
     finished_at: datetime | None
     files: list[ModelFile]
@@ -66,6 +67,7 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
         network=NetworkSpec.model_validate(job.spec["network"]),
         dataset_id=job.dataset_id,
         dataset_version=job.dataset_version,
+        warm_start=job.spec.get("warm_start"),
         metrics=job.metrics,
         finished_at=job.finished_at,
         files=[
@@ -98,16 +100,16 @@ def get_model(model_id: str, session: SessionDep, caller: CallerDep) -> tables.J
 ModelDep = Annotated[tables.Job, Depends(get_model, scope="function")]
 
 
-@router.get("", responses=problems(400, 422))
+@router.get("", responses=problems(400, 404, 422))
 def list_models(
-    session: SessionDep, caller: CallerDep, page_size: PageSize = 50, page_token: PageToken = None
+    session: SessionDep, project: ShownProjectDep, page_size: PageSize = 50, page_token: PageToken = None
 ) -> ModelPage:
     """Models, that of the newest job first."""
-    arguments = {"list": "models"}
+    arguments = {"list": "models", "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=caller.project_id, state=State.SUCCEEDED, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=project, state=State.SUCCEEDED, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]

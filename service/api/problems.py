@@ -31,6 +31,7 @@ _CLASSES = (
     errors.RangeNotSatisfiable,
     errors.Invalid,
     errors.PreconditionRequired,
+    errors.TooManyRequests,
     errors.Unavailable,
 )
 _MEANING = {cls.status: (cls.__doc__ or "").strip() for cls in _CLASSES}
@@ -52,9 +53,12 @@ class Problem(BaseModel):
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that can be refused with these statuses."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {
+    answers: dict[int | str, dict[str, Any]] = {
         status: {"description": _MEANING[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
     }
+    for status in answers.keys() & {429, 503}:
+        answers[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "in seconds"}}
+    return answers
 
 
 def respond(
@@ -92,6 +96,8 @@ def _service_error(request: Request, error: ServiceError) -> Response:
     headers = {}
     if error.status == errors.Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after)
     if error.status == errors.Unavailable.status:
         headers["Retry-After"] = "5"
         log.warning("unavailable", detail=error.detail)

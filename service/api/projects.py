@@ -27,11 +27,24 @@ class ProjectFields(BaseModel):
     name: Name
 
 
+class ProjectChange(BaseModel):
+    """What can be changed of a project."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_running_jobs: int | None = Field(
+        ge=0,
+        le=1_000_000,
+        description="how many of its jobs may run at a time; 0: none; null: as many as there is room for",
+    )
+
+
 class ProjectResource(BaseModel):
     """What datasets, jobs and keys belong to."""
 
     id: str
     name: str
+    max_running_jobs: int | None = Field(description="how many of its jobs may run at a time; null: no limit")
     created_at: datetime
 
 
@@ -104,6 +117,26 @@ def read_project(project_id: str, session: SessionDep, caller: CallerDep) -> Pro
     return project_resource(projects.get(session, project_id, caller.project_id))
 
 
+@router.patch("/projects/{project_id}", responses=problems(400, 403, 404, 422))
+def change_project(project_id: str, change: ProjectChange, caller: OperatorDep, session: SessionDep) -> ProjectResource:
+    """Limit how many jobs of a project run at a time. For the operator.
+
+    A limit acts on jobs that wait; where more run already, none of them is stopped.
+    """
+    project = projects.lock(session, project_id)
+    if change.max_running_jobs != project.max_running_jobs:
+        facts = {"before": project.max_running_jobs, "max_running_jobs": change.max_running_jobs}
+        audit.add(session, caller, audit.Action.PROJECT_CHANGE, project.id, project.id, **facts)
+        project.max_running_jobs = change.max_running_jobs
+        session.flush()
+    return project_resource(project)
+
+
 def project_resource(project: tables.Project) -> ProjectResource:
     """A project as the API shows it."""
-    return ProjectResource(id=project.id, name=project.name, created_at=project.created_at)
+    return ProjectResource(
+        id=project.id,
+        name=project.name,
+        max_running_jobs=project.max_running_jobs,
+        created_at=project.created_at,
+    )

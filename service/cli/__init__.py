@@ -1,6 +1,7 @@
 """The `dale` command: thin over the HTTP API.
 
-Exit codes: 0 done, 1 the job failed or was cancelled, 2 wrong usage or refused, 3 no service at that address.
+Exit codes: 0 done, 1 the job failed or was cancelled, 2 wrong usage or refused, 3 no service at that address,
+4 a job that was repeated came to something else.
 Heavy modules are imported inside the commands, so that `dale --help` answers at once.
 """
 
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, jobs, reviews, versions
+from service.cli import access, datasets, jobs, reproduce, reviews, versions
 from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -36,9 +37,13 @@ app.command()(access.whoami)
 app.command()(jobs.train)
 app.command()(jobs.jobs)
 app.command("job")(jobs.show_job)
+# A priority can be negative, which click would take for an option.
+app.command("priority", context_settings={"ignore_unknown_options": True})(jobs.set_priority)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
+app.command()(reproduce.reproduce)
+app.command()(reproduce.compare)
 
 
 @app.command()
@@ -161,7 +166,3 @@ def demo(
     from service import demo as demonstration
 
     raise typer.Exit(demonstration.run(data, keep=keep))
-
-
-if __name__ == "__main__":
-    app()

@@ -71,6 +71,28 @@ def list_projects(url: Url = None, key: Key = None, as_json: Json = False) -> No
         terminal.out().print(terminal.projects_table(found))
 
 
+@projects.command("limit")
+def limit_project(
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Id of the project.")],
+    limit: Annotated[str, typer.Argument(metavar="N", help="So many of its jobs run at a time; `none`: no limit.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Limit how many jobs of a project run at a time. For the operator."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        if limit != "none" and not limit.isdecimal():
+            raise ValueError(f"{limit!r} is no limit: give a number of jobs, or `none`.")
+        changed = dale.limit_project(project, None if limit == "none" else int(limit))
+    most = (
+        "has no limit"
+        if changed.max_running_jobs is None
+        else f"runs at most {changed.max_running_jobs} jobs at a time"
+    )
+    terminal.say(f"Project {changed.id} ({changed.name}) {most}.")
+
+
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
@@ -139,6 +161,12 @@ def audit(
     action: Annotated[str | None, typer.Option(help="Only this kind of change, e.g. key.create.")] = None,
     by: Annotated[str | None, typer.Option(metavar="KEY_ID", help="Only what was done with this key.")] = None,
     target: Annotated[str | None, typer.Option(metavar="ID", help="Only changes of this thing.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only from then on: a date, a time, or how long ago (7d, 12h).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only before then; a date is its beginning.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -150,9 +178,11 @@ def audit(
     from itertools import islice
 
     from service.cli import terminal
+    from service.cli.moments import moment
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        entries = dale.audit(project=project, action=action, key=by, target=target)
+        first, end = (moment(text) if text else None for text in (since, until))
+        entries = dale.audit(project=project, action=action, key=by, target=target, since=first, until=end)
         found = list(islice(entries, limit))
     if as_json:
         terminal.say_json(found)

@@ -8,21 +8,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import Json, Key, Url, connect
+from service.cli.options import InProject, Json, Key, Url, connect
 
 WHOLE_BYTES = 64 << 20  # an upload that is no larger goes up in one piece
 
 
 def upload(
     source: Annotated[
-        Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="images/ and masks/, or nnU-Net's raw format.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER_OR_ZIP", help="images/ and masks/; nnU-Net's raw format; COCO's; DICOM series and SEG."
+        ),
     ],
     name: Annotated[str, typer.Option(help="A name for people (default: that of the folder or zip).")] = "",
     mask_threshold: Annotated[
         int | None, typer.Option(help="Mask pixels from this value on are lesion, all others background.")
     ] = None,
     layout: Annotated[
-        Literal["auto", "folders", "nnunet"], typer.Option(help="How it is laid out, where that is not plain.")
+        Literal["auto", "folders", "nnunet", "coco", "dicom"],
+        typer.Option(help="How it is laid out, where that is not plain."),
     ] = "auto",
     remap: Annotated[
         str | None, typer.Option(metavar="A=B,…", help="Mask values to replace first, e.g. 255=1,3=0 (0: background).")
@@ -45,7 +49,7 @@ def upload(
 
     with terminal.expected_errors(), connect(url, key) as dale, terminal.file_progress() as bar:
         task = bar.add_task("packing", total=None, visible=source.is_dir())
-        with as_archive(source) as archive:
+        with as_archive(source, layout=layout) as archive:
             bar.update(task, description="uploading", visible=True)
 
             def tell(done: int, size: int) -> None:
@@ -64,7 +68,8 @@ def upload(
             title = name or source.resolve().name.removesuffix(".zip")
 
             def begun(upload_id: str) -> None:
-                again = f"dale upload {shlex.quote(str(source))} --resume {upload_id}"
+                asked = "" if layout == "auto" else f" --layout {layout}"
+                again = f"dale upload {shlex.quote(str(source))}{asked} --resume {upload_id}"
                 terminal.err().print(f"If it breaks off, go on with: {again}", soft_wrap=True, markup=False)
 
             if resume or archive.stat().st_size > WHOLE_BYTES:
@@ -99,12 +104,17 @@ def upload(
     terminal.say(f"Train on it: dale train {dataset.id} --follow")
 
 
-def datasets(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+def datasets(
+    project: InProject = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
     """List the datasets, newest first."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(dale.datasets())
+        found = list(dale.datasets(project=project))
     if as_json:
         terminal.say_json(found)
     else:

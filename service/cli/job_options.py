@@ -17,6 +17,12 @@ def spec(dataset: str, given: dict[str, Any]) -> JobSpec:
     return JobSpec(dataset_id=dataset_id, dataset_version=int(version or 1), **values)
 
 
+def with_suggested(job: JobSpec, suggested: dict[str, int]) -> JobSpec:
+    """The job with these values for fields that were left out."""
+    given = job.model_dump(include=set(job.model_fields_set))
+    return JobSpec.model_validate(given | suggested)
+
+
 def network(name: str | None, arguments: str | None) -> dict[str, Any] | None:
     """The network as the contract has it; None where nothing was said of it."""
     if name is None and arguments is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli.options import InProject, JobId, Json, Key, Url, connect
 
 
 def train(
@@ -38,9 +38,18 @@ def train(
     compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile the network.")] = None,
     min_workers: Annotated[int | None, typer.Option(help="Go on with as few as these (default: with all).")] = None,
     gpus_per_worker: Annotated[int | None, typer.Option(help="0 or 1 (default: 0).")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Start from the model of this job (default: from new weights).")
+    ] = None,
     timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    priority: Annotated[
+        int, typer.Option(min=-10, max=10, help="Jobs of higher priority start first; above 0 for admins.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, and say what would be done.")] = False,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="Take what a dry run suggests for options that are left out.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the progress until the job is over.")] = False,
     url: Url = None,
     key: Key = None,
@@ -67,18 +76,23 @@ def train(
             "compile": compiled,
             "min_workers": min_workers,
             "gpus_per_worker": gpus_per_worker,
+            "warm_start": warm_start,
             "timeout_seconds": timeout_seconds,
             "name": name,
         }
         spec = job_options.spec(dataset, given)
+        if suggested:
+            for one in (found := dale.plan(spec, priority=priority)).suggested:
+                terminal.err().print(f"{one.field} {one.value}: {one.reason}", soft_wrap=True)
+            spec = job_options.with_suggested(spec, {one.field: one.value for one in found.suggested})
         if dry_run:
-            plan = dale.plan(spec)
+            plan = dale.plan(spec, priority=priority)
             if as_json:
                 terminal.say_json(plan)
             else:
                 terminal.out().print(terminal.plan_lines(plan))
             return
-        job = dale.train(spec)
+        job = dale.train(spec, priority=priority)
         if not as_json:
             terminal.say(f"Job {job.id} is {job.state}.")
         if follow:
@@ -94,6 +108,7 @@ def train(
 
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state, e.g. RUNNING.")] = None,
+    project: InProject = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     url: Url = None,
     key: Key = None,
@@ -105,7 +120,7 @@ def jobs(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.jobs(state=state.upper() if state else None), limit))
+        found = list(islice(dale.jobs(state=state.upper() if state else None, project=project), limit))
     if as_json:
         terminal.say_json(found)
     else:
@@ -138,6 +153,21 @@ def show_job(
     else:
         terminal.out().print(terminal.job_lines(job))
     raise typer.Exit(following.exit_code(job) if follow else terminal.OK)
+
+
+def set_priority(
+    job_id: JobId,
+    priority: Annotated[int, typer.Argument(min=-10, max=10, help="From -10 to 10; above 0 for admins.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Give a job that is not over another priority: of those that wait, the highest starts first."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        job = dale.set_priority(job_id, priority)
+    waits = f", and waits for {job.waiting_for}" if job.waiting_for else ""
+    terminal.say(f"Job {job.id} has priority {job.priority}; it is {job.state}{waits}.")
 
 
 def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:

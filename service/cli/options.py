@@ -15,6 +15,9 @@ Url = Annotated[
 ]
 Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
+InProject = Annotated[
+    str | None, typer.Option("--project", metavar="PROJECT_ID", help="Only what is in this project; for the operator.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

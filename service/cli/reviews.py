@@ -105,7 +105,9 @@ def finish(
         return
     made = done.version
     terminal.say(f"Dataset {dataset}, version {made.number}: {made.sample_count} samples.")
-    terminal.say(f"{done.corrected} labels are corrected, {done.excluded} samples left out.")
+    terminal.say(
+        f"{done.corrected} labels are corrected, {done.excluded} samples left out, {done.verified} labels verified."
+    )
     if done.job:
         terminal.say(f"Job {done.job.id} trains on it: dale job {done.job.id} --follow")
     else:

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource, VersionResource
     from service.api.held_out import HeldOutSample
-    from service.api.jobs import JobPlan, JobResource
+    from service.api.jobs import JobResource
     from service.api.keys import KeyResource
+    from service.api.posting import JobPlan
     from service.api.projects import ProjectResource
     from service.api.reviews import ReviewResource
     from service.api.samples import SampleResource
     from service.api.versions import ChangedSample
     from service.errors import FieldError
 
-OK, JOB_FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, JOB_FAILED, REFUSED, UNREACHABLE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+LAST_LINES = 5  # of a failure's detail, beside its cause
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "CANCELLING": "yellow", "RUNNING": "cyan"}
 
 
@@ -177,20 +179,29 @@ def job_lines(job: JobResource) -> Table:
         ("name", job.name),
         ("state", Text(str(job.state), COLOURS.get(str(job.state), ""))),
         ("waits for", job.waiting_for),
+        ("priority", job.priority),
         ("dataset", f"{job.spec.dataset_id}:{job.spec.dataset_version}"),
         ("network", job.spec.network.name),
         ("method", job.spec.method.name),
+        ("repeats", job.reproduces),
+        ("starts from", job.spec.warm_start),
         ("epochs", f"{job.epochs_done} of {job.spec.epochs}"),
         ("workers", f"{job.spec.workers} (GPUs each: {job.spec.gpus_per_worker}), attempt {job.attempt}"),
         ("remaining", duration(job.progress.eta_seconds) if job.progress and not job.state.terminal else ""),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in (job.metrics or {}).items())),
         ("cause", job.failure.cause if job.failure else ""),
         ("hint", job.failure.hint if job.failure else ""),
+        ("last lines", _last_lines(job.failure.detail) if job.failure else ""),
     ]
     for name, value in rows:
         if value:
             table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
     return table
+
+
+def _last_lines(detail: str) -> str:
+    """The end of a log or traceback; all that is kept of the log: `dale job JOB --logs`."""
+    return "\n".join(detail.rstrip().splitlines()[-LAST_LINES:])
 
 
 def plan_lines(plan: JobPlan) -> Table:
@@ -204,6 +215,13 @@ def plan_lines(plan: JobPlan) -> Table:
     table.add_row("samples", f"{data.train_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
     table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     table.add_row("starts", starts[cluster.starts])
+    table.add_row("priority", str(plan.priority))
+    memory = f"about {plan.memory.total / 2**20:.0f} MiB of each worker" if plan.memory else "unknown"
+    table.add_row("memory", memory)
+    for warning in plan.warnings:
+        table.add_row("warning", Text(warning, "yellow"))
+    for one in plan.suggested:
+        table.add_row("suggested", Text(f"{one.field} {one.value}: {one.reason}"))
     for name, value in plan.spec.model_dump(mode="json").items():
         table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
     return table
@@ -250,9 +268,10 @@ def annotators(version: VersionResource) -> list[str]:
 
 def projects_table(projects: Sequence[ProjectResource]) -> Table:
     """Projects, one a line."""
-    table = _table("project", "name", "created")
+    table = _table("project", "name", "jobs at a time", "created")
     for project in projects:
-        table.add_row(project.id, Text(project.name), when(project.created_at))
+        limit = "" if project.max_running_jobs is None else str(project.max_running_jobs)
+        table.add_row(project.id, Text(project.name), limit, when(project.created_at))
     return table
 
 

@@ -30,6 +30,12 @@ class Access(Connection):
         response = self._send("POST", "/v1/projects", {"name": name}, idempotency())
         return ProjectResource.model_validate_json(response.content)
 
+    def limit_project(self, project: str, max_running_jobs: int | None) -> ProjectResource:
+        """Set how many jobs of a project may run at a time (None: no limit); for the operator."""
+        body = {"max_running_jobs": max_running_jobs}
+        response = self._send("PATCH", f"/v1/projects/{part(project)}", body)
+        return ProjectResource.model_validate_json(response.content)
+
     def keys(self, project: str | None) -> Iterator[KeyResource]:
         """The keys of a project (None: of the operator), newest first."""
         return self._pages(KeyPage, keys_url(project), {}, lambda page: page.keys)

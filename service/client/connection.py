@@ -10,6 +10,7 @@ import httpx
 from pydantic import BaseModel
 
 from service.client.errors import check, reaching
+from service.client.patience import PatientClient
 from service.client.wire import given
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -33,7 +34,7 @@ class Connection:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no address of a service; it looks like http://127.0.0.1:8000")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
+        self._http = PatientClient(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +79,12 @@ class Connection:
             while True:
                 left -= 1
                 try:
-                    return check(
-                        self._http.request(method, url, json=body, headers=headers, params=parameters, timeout=timeout)
+                    answer = self._http.request(
+                        method, url, json=body, headers=headers, params=parameters, timeout=timeout
                     )
+                    gone = method == "DELETE" and answer.status_code == httpx.codes.NOT_FOUND
+                    # Of a repeated DELETE, "no such thing" says that the first one did it and its answer was lost.
+                    return answer if gone and left < TRIES - 1 else check(answer)
                 except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                     if isinstance(error, httpx.ConnectError) or not left:
                         raise

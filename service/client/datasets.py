@@ -35,7 +35,7 @@ class Datasets(Connection):
         project: str | None = None,
         progress: Progress | None = None,
     ) -> DatasetResource:
-        """Upload a zip of `images/` and `masks/`, or of nnU-Net's raw format; streamed, so memory stays flat.
+        """Upload a zip of `images/` and `masks/`, or of another layout (see `options`); streamed, so memory stays flat.
 
         It goes to the project of the key; only the operator's key names a `project`.
         """
@@ -83,9 +83,9 @@ class Datasets(Connection):
         """One dataset."""
         return self._get(DatasetResource, f"/v1/datasets/{part(dataset_id)}")
 
-    def datasets(self) -> Iterator[DatasetResource]:
-        """All datasets, newest first."""
-        return self._pages(DatasetPage, "/v1/datasets", {}, lambda page: page.datasets)
+    def datasets(self, *, project: str | None = None) -> Iterator[DatasetResource]:
+        """Datasets, newest first; of one `project`, for the operator."""
+        return self._pages(DatasetPage, "/v1/datasets", {"project": project}, lambda page: page.datasets)
 
     def correct(
         self, dataset_id: str, *, masks: Path | None = None, exclude: Sequence[str] = (), base: int | None = None

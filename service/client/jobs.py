@@ -9,16 +9,22 @@ from typing import Literal
 import httpx
 
 from service.api.held_out import HeldOutPage, HeldOutSample
-from service.api.jobs import EpochPage, EpochResource, JobPage, JobPlan, JobResource
+from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.posting import JobPlan
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
+from service.client.comparison import Difference, Outcome, compare
 from service.client.connection import PAGE, Connection
 from service.client.errors import Unreachable, check, reaching
 from service.client.sse import Event, parse_events
 from service.client.wire import given, idempotency, part
+from service.jobs.lifecycle import State
+from workers.contract.environment import Environment
 from workers.contract.request import JobSpec
 
 # The network is built once before a job is accepted; on a busy machine that takes its time.
 TRAIN_TIMEOUT = httpx.Timeout(180, connect=5)
+# A history of ten million rows goes in pieces, so that others can write meanwhile.
+DELETE_TIMEOUT = httpx.Timeout(1800, connect=5)
 # A stream that says nothing for this long (the service sends a sign of life every 15 s) is dead.
 SILENCE = httpx.Timeout(60, connect=5)
 # How long `follow` tries to come back to a service that has gone away.
@@ -28,15 +34,42 @@ PATIENCE_SECONDS = 60.0
 class Jobs(Connection):
     """Post, watch, end; then browse the samples."""
 
-    def train(self, spec: JobSpec, *, idempotency_key: str | None = None) -> JobResource:
+    def train(self, spec: JobSpec, *, priority: int = 0, idempotency_key: str | None = None) -> JobResource:
         """Post a job. Sent again with the same key where the connection fails, so it starts once."""
-        headers = idempotency(idempotency_key)
-        response = self._send("POST", "/v1/jobs", spec.model_dump(mode="json"), headers, timeout=TRAIN_TIMEOUT)
+        headers, body = idempotency(idempotency_key), spec.model_dump(mode="json") | {"priority": priority}
+        response = self._send("POST", "/v1/jobs", body, headers, timeout=TRAIN_TIMEOUT)
         return JobResource.model_validate_json(response.content)
 
-    def plan(self, spec: JobSpec) -> JobPlan:
-        """What `train` would do; refused as it would be, and nothing is created."""
-        body, dry = spec.model_dump(mode="json"), {"dry_run": True}
+    def reproduce(self, job: JobResource) -> JobResource:
+        """Post a job again: the same specification on the same version of the dataset."""
+        name = f"{job.name or job.id} again"[-200:]
+        body = job.spec.model_dump(mode="json") | {"name": name, "reproduces": job.id}
+        response = self._send("POST", "/v1/jobs", body, idempotency(), timeout=TRAIN_TIMEOUT)
+        return JobResource.model_validate_json(response.content)
+
+    def compare(self, job_id: str, other: str) -> Difference:
+        """How far the results of two jobs over the same samples are apart; raises ValueError where they are not."""
+        return compare(self._outcome(job_id), self._outcome(other))
+
+    def _outcome(self, job_id: str) -> Outcome:
+        job = self.job(job_id)
+        if job.state is not State.SUCCEEDED:
+            raise ValueError(f"Job {job_id} is {job.state}: only what has succeeded can be compared.")
+        samples = list(self.samples(job_id, order_by="name"))
+        return Outcome(
+            metrics=job.metrics or {},
+            confidence={sample.sample: sample.confidence for sample in samples},
+            score={sample.sample: sample.score for sample in samples},
+        )
+
+    def plan(self, spec: JobSpec, *, priority: int = 0) -> JobPlan:
+        """What `train` would do; refused as it would be, and nothing is created.
+
+        Values are suggested for the fields that were not given to `spec`.
+        """
+        everything = spec.model_dump(mode="json")
+        body = {name: everything[name] for name in spec.model_fields_set} | {"priority": priority}
+        dry = {"dry_run": True}
         response = self._send("POST", "/v1/jobs", body, parameters=dry, timeout=TRAIN_TIMEOUT)
         return JobPlan.model_validate_json(response.content)
 
@@ -44,9 +77,14 @@ class Jobs(Connection):
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
-    def jobs(self, *, state: str | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first."""
-        return self._pages(JobPage, "/v1/jobs", {"state": state}, lambda page: page.jobs)
+    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[JobResource]:
+        """Jobs, newest first; of one `project`, for the operator."""
+        return self._pages(JobPage, "/v1/jobs", {"state": state, "project": project}, lambda page: page.jobs)
+
+    def set_priority(self, job_id: str, priority: int) -> JobResource:
+        """Let a job that is not over go before others of lower priority; above 0 for admins."""
+        response = self._send("PATCH", f"/v1/jobs/{part(job_id)}", {"priority": priority})
+        return JobResource.model_validate_json(response.content)
 
     def cancel(self, job_id: str) -> JobResource:
         """Ask a job to end; asking twice does no harm."""
@@ -60,7 +98,7 @@ class Jobs(Connection):
 
     def delete(self, job_id: str) -> None:
         """Remove a job that is over, with its model and everything else of it."""
-        self._send("DELETE", f"/v1/jobs/{part(job_id)}")
+        self._send("DELETE", f"/v1/jobs/{part(job_id)}", timeout=DELETE_TIMEOUT)
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""
@@ -70,6 +108,11 @@ class Jobs(Connection):
         """The end of a job's log."""
         parameters = given({"attempt": attempt})
         return self._send("GET", f"/v1/jobs/{part(job_id)}/logs", parameters=parameters).text
+
+    def environment(self, job_id: str, *, attempt: int | None = None) -> Environment:
+        """What an attempt ran in (None: the newest that has written it down)."""
+        url, parameters = f"/v1/jobs/{part(job_id)}/environment", given({"attempt": attempt})
+        return Environment.model_validate_json(self._send("GET", url, parameters=parameters).content)
 
     def follow(self, job_id: str, *, last_event_id: str | None = None) -> Iterator[Event]:
         """What happens to a job, from the beginning or behind an event, until the job is over.

@@ -15,9 +15,9 @@ from service.client.wire import part
 class Models(Connection):
     """List and fetch."""
 
-    def models(self) -> Iterator[ModelResource]:
-        """Models, that of the newest job first."""
-        return self._pages(ModelPage, "/v1/models", {}, lambda page: page.models)
+    def models(self, *, project: str | None = None) -> Iterator[ModelResource]:
+        """Models, that of the newest job first; of one `project`, for the operator."""
+        return self._pages(ModelPage, "/v1/models", {"project": project}, lambda page: page.models)
 
     def model(self, job_id: str) -> ModelResource:
         """The model of a job that has succeeded."""

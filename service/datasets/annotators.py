@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from service.datasets.archive import Archive
 from service.datasets.checked import CheckedSample
-from service.datasets.limits import ImportLimits
 from service.datasets.nifti import is_packed, open_volume, planes, unpack
-from service.datasets.pixels import inspect_mask
+from service.datasets.storing import Unpacking
 
 Bits = NDArray[np.uint8]
 
@@ -116,31 +114,24 @@ def dice(first: Bits, second: Bits) -> float:
     return 2 * int(np.bitwise_count(first & second).sum()) / total if total else 1.0
 
 
-def foreground_in(archive: Archive, limits: ImportLimits, threshold: int | None) -> Callable[[CheckedSample], Bits]:
-    """Reads masks of an upload that have passed.
+def foreground_in(source: Unpacking) -> Callable[[CheckedSample], Bits]:
+    """Reads masks of an upload that have passed, as they will be stored.
 
     Args:
-        archive: the upload.
-        limits: what is accepted.
-        threshold: from which value on a pixel of an image's mask is foreground; None: every value but 0.
+        source: the upload.
     """
 
     def read(sample: CheckedSample) -> Bits:
         with tempfile.TemporaryDirectory(prefix="dale-agreement-") as folder:
-            path, unpacked = Path(folder) / "mask", Path(folder) / "unpacked"
-            archive.extract(sample.pair.mask, path)
+            scratch = Path(folder)
+            path = source.unpacked(sample.pair.mask, sample.mask_sha256, scratch, encoded=sample.mask_encoded)
             if sample.depth is None:
-                return _of_image(path, limits, threshold, unpacked)
+                with Image.open(path) as image:
+                    return np.packbits(np.asarray(image) != 0)
             if is_packed(path):
-                unpack(path, unpacked, limits.max_volume_bytes)
-                path = unpacked
-            some = [np.packbits(plane != 0) for plane in planes(open_volume(path, limits.max_voxels))]
+                unpack(path, scratch / "unpacked", source.limits.max_volume_bytes)
+                path = scratch / "unpacked"
+            some = [np.packbits(plane != 0) for plane in planes(open_volume(path, source.limits.max_voxels))]
             return np.concatenate(some)
 
     return read
-
-
-def _of_image(path: Path, limits: ImportLimits, threshold: int | None, stored: Path) -> Bits:
-    facts = inspect_mask(path, limits.max_pixels, threshold, stored)
-    with Image.open(stored if facts.encoded else path) as image:
-        return np.packbits(np.asarray(image) != 0)

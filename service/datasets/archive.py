@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,7 +25,9 @@ JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|\._|Thumbs\.db$|desktop\.ini
 PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LAYOUT_HINT = (
     "the zip must hold a folder images/ and a folder masks/ with files of the same names, "
-    "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json"
+    "or be in nnU-Net's raw format: imagesTr/, labelsTr/ and dataset.json; "
+    "or hold one .json in COCO's format and the images that it names; "
+    "or DICOM series and segmentations (SEG) of them"
 )
 
 
@@ -44,6 +47,10 @@ class Member:
     path: str  # as it is called in the archive, for messages
     info: zipfile.ZipInfo
 
+    def extract(self, archive: Archive, target: Path) -> Extracted:
+        """Unpack it to `target` as it is; see `Archive.extract`."""
+        return archive.extract(self, target)
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -51,13 +58,14 @@ class Extracted:
 
     size: int
     sha256: str
+    notes: tuple[str, ...] = ()  # what deserves a look, where it was converted
 
 
 class Archive:
     """The members of a zip. Making one refuses what no honest dataset contains, all faults at once."""
 
     def __init__(self, file: IO[bytes], limits: ImportLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         try:
             self._zip = zipfile.ZipFile(_Guard(file, limits.max_members))
         except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, OSError) as error:
@@ -77,6 +85,15 @@ class Archive:
             Member(info.filename, info) for info in entries if not info.is_dir() and not JUNK.search(info.filename)
         ]
 
+    def peek(self, member: Member, size: int) -> bytes:
+        """The first bytes of a file, fewer where it has no more.
+
+        Raises:
+            MemberFault: it is damaged.
+        """
+        with _unpacking(), self._zip.open(member.info) as source:
+            return source.read(size)
+
     def extract(self, member: Member, target: Path) -> Extracted:
         """Unpack one file to `target`, in chunks.
 
@@ -85,16 +102,13 @@ class Archive:
         """
         digest = hashlib.sha256()
         size = 0
-        try:
-            with self._zip.open(member.info) as source, target.open("wb") as sink:
-                while chunk := source.read(CHUNK):
-                    size += len(chunk)
-                    if size > self._limits.max_member_bytes:
-                        raise MemberFault(f"unpacks to more than {self._limits.max_member_bytes} bytes")
-                    digest.update(chunk)
-                    sink.write(chunk)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise MemberFault(f"is damaged in the archive: {error}", "make the zip again") from error
+        with _unpacking(), self._zip.open(member.info) as source, target.open("wb") as sink:
+            while chunk := source.read(CHUNK):
+                size += len(chunk)
+                if size > self.limits.max_member_bytes:
+                    raise MemberFault(f"unpacks to more than {self.limits.max_member_bytes} bytes")
+                digest.update(chunk)
+                sink.write(chunk)
         return Extracted(size, digest.hexdigest())
 
     def _faults(self, info: zipfile.ZipInfo) -> Iterator[FieldError]:
@@ -127,15 +141,15 @@ class Archive:
             )
         if NESTED.search(name) and not JUNK.search(name):
             yield FieldError(file=shown, reason="is an archive inside the archive", hint="unpack it first")
-        if info.file_size > self._limits.max_member_bytes:
+        if info.file_size > self.limits.max_member_bytes:
             yield FieldError(
                 file=shown,
                 reason=f"unpacks to {info.file_size} bytes",
-                hint=f"at most {self._limits.max_member_bytes} are accepted for one file",
+                hint=f"at most {self.limits.max_member_bytes} are accepted for one file",
             )
 
     def _bomb(self, entries: list[zipfile.ZipInfo]) -> Iterator[FieldError]:
-        limits = self._limits
+        limits = self.limits
         unpacked = sum(info.file_size for info in entries)
         packed = sum(info.compress_size for info in entries)
         if unpacked > limits.max_total_bytes:
@@ -150,6 +164,15 @@ class Archive:
                 reason=f"unpacks to {unpacked / max(packed, 1):.0f} times its size",
                 hint=f"at most {limits.max_ratio:g} times is accepted; store images as PNG or JPEG",
             )
+
+
+@contextmanager
+def _unpacking() -> Iterator[None]:
+    """What zipfile raises over a damaged file becomes a fault of it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise MemberFault(f"is damaged in the archive: {error}", "make the zip again") from error
 
 
 def sha256(path: Path) -> str:

@@ -20,6 +20,7 @@ from service.datasets.pairs import Layout, Media, Pair
 from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
 from service.datasets.rows import sample_row
 from service.datasets.splitting import split
+from service.datasets.storing import Unpacking
 from service.datasets.volumes import VolumeCheck
 from service.datasets.warned import repetitions
 from service.errors import FieldError, Invalid
@@ -71,7 +72,9 @@ def check(
     progress(len(layout.pairs), len(layout.pairs))
     samples = _with_facts(archive, layout, samples, scratch, found)
     if layout.classes:
-        values, value_faults = declared_values(found.values, layout.classes, found.warnings, mapping)
+        values, value_faults = declared_values(
+            found.values, layout.classes, found.warnings, mapping, layout.declared_in
+        )
     else:
         remedy = GREY if layout.media is Media.IMAGE else "save class numbers, not intensities"
         values, value_faults = class_values(found.values, found.lossy, limits.max_classes, remedy, mapping)
@@ -87,7 +90,7 @@ def check(
     agreement = None
     if not faults:
         samples = split(samples, options, find_alike(samples, found), found)
-        samples, agreement = measure(samples, foreground_in(archive, limits, threshold))
+        samples, agreement = measure(samples, foreground_in(Unpacking(archive, limits, layout.media, options)))
     # Of an image with several masks everything is found as often.
     faults = _once(faults)
     if faults:
@@ -147,14 +150,16 @@ def check_pair(
     """
     mask = None
     images: list[tuple[Extracted, ImageFacts]] = []
-    for member in (pair.image, *pair.channels):
+    for source in (pair.image, *pair.channels):
         try:
-            file = archive.extract(member, scratch / "image")
+            file = source.extract(archive, scratch / "image")
             images.append((file, inspect_image(scratch / "image", limits.max_pixels, grey=bool(pair.channels))))
         except MemberFault as fault:
-            found.refuse(member.path, fault.reason, fault.hint)
+            found.refuse(source.path, fault.reason, fault.hint)
     try:
-        mask_file = archive.extract(pair.mask, scratch / "mask")
+        mask_file = pair.mask.extract(archive, scratch / "mask")
+        for note in mask_file.notes:
+            found.warn(pair.mask.path, note)
         mask = inspect_mask(scratch / "mask", limits.max_pixels, threshold, scratch / "stored", mapping)
         found.remapped |= mask.remapped
         found.values[pair.mask.path] = mask.values
@@ -250,6 +255,7 @@ def declared_values(
     classes: Mapping[int, str],
     warnings: list[FieldError],
     mapping: Mapping[int, int] | None = None,
+    file: str = "dataset.json",
 ) -> tuple[list[int], list[FieldError]]:
     """The declared values in order, and each mask that has others; a class that no mask has is a warning.
 
@@ -258,8 +264,9 @@ def declared_values(
         classes: names by value.
         warnings: where warnings go.
         mapping: what values were replaced by already.
+        file: which declares them.
     """
-    declared = f"dataset.json declares {_listed(classes)}"
+    declared = f"{file} declares {_listed(classes)}"
     seen = set().union(*masks.values())
     strange, unused = seen - classes.keys(), sorted(classes.keys() - seen - {0})
     meant = unused[0] if len(strange) == len(unused) == 1 else None  # such as 255 for the only class, 1
@@ -271,7 +278,7 @@ def declared_values(
     if masks and seen == {0}:
         faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
     warnings += [
-        FieldError(file="dataset.json", reason=f"declares class {name!r} ({value}), which no label has")
+        FieldError(file=file, reason=f"declares class {name!r} ({value}), which no label has")
         for value, name in classes.items()
         if value not in seen
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ from service.datasets.pairs import Media
 from service.datasets.rows import Row, channel_names, sample_row, sample_table
 from service.datasets.sent import Expected, read_sent
 from service.datasets.splitting import numbered
-from service.datasets.storing import Source
+from service.datasets.storing import Unpacking
 from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
 from service.db.tables import DatasetVersion
@@ -75,10 +75,17 @@ class Correction:
     """
 
     def __init__(
-        self, store: ObjectStore, limits: ImportLimits, base: Base, exclude: Sequence[str], file: IO[bytes] | None
+        self,
+        store: ObjectStore,
+        limits: ImportLimits,
+        base: Base,
+        exclude: Sequence[str],
+        file: IO[bytes] | None,
+        verified: Collection[str] = (),
     ) -> None:
+        """`verified` names samples whose labels, as they will be, somebody has looked at and found right."""
         self._store, self._limits, self._base = store, limits, base
-        self._exclude, self._file = frozenset(exclude), file
+        self._exclude, self._file, self._verified = frozenset(exclude), file, frozenset(verified)
         self._found = Findings([], [])
         self._masks: dict[str, CheckedMask] = {}
         self._added: list[CheckedSample] = []
@@ -124,7 +131,7 @@ class Correction:
         """Write the blob of each new mask, and those of new samples."""
         if self._archive is None:
             return
-        source = Source(self._archive, self._limits, self._base.media, ImportOptions())
+        source = Unpacking(self._archive, self._limits, self._base.media, ImportOptions())
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
             for mask in self._masks.values():
                 path = source.unpacked(mask.member, mask.sha256, Path(scratch), encoded=mask.encoded)
@@ -179,7 +186,11 @@ class Correction:
         for row in self._base.rows:
             if row["name"] not in self._exclude:
                 mask = self._masks.get(row["name"])
-                changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground} if mask else {}
+                changed: Row = {}
+                if mask:  # what was said of the label before is not said of this one
+                    changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground, "verified": None}
+                if row["name"] in self._verified:
+                    changed["verified"] = True
                 rows.append({**row, **changed})
         rows += [sample_row(0, sample) for sample in self._added]
         rows.sort(key=lambda row: str(row["name"]))
@@ -187,7 +198,8 @@ class Correction:
 
     def _faults_together(self) -> list[FieldError]:
         """What is wrong with the version as a whole."""
-        if not self._exclude and not self._masks and not self._added:
+        verified = any(row["name"] in self._verified and not row["verified"] for row in self._base.rows)
+        if not self._exclude and not self._masks and not self._added and not verified:
             hint = "exclude samples, send other masks, or add samples"
             return [FieldError(field="changes", reason="change nothing", hint=hint)]
         if not self._rows:

@@ -17,7 +17,7 @@ from service.datasets.checking import Progress, check
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
 from service.datasets.rows import sample_rows, sample_table
-from service.datasets.storing import Source
+from service.datasets.storing import Unpacking
 from service.db import datasets
 from service.db.tables import Dataset, now
 from workers.contract import keys, tables
@@ -63,7 +63,7 @@ class Import:
         checked = self._passed()
         assert self._archive is not None  # noqa: S101 - it has passed
         with tempfile.TemporaryDirectory(prefix="dale-store-") as scratch:
-            source = Source(self._archive, self._limits, checked.media, self._options)
+            source = Unpacking(self._archive, self._limits, checked.media, self._options)
             for digest, path, media_type in source.blobs(checked.samples, Path(scratch)):
                 self._put(keys.blob(self.dataset_id, digest), path, media_type)
             table = Path(scratch) / "samples.parquet"

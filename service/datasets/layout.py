@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from service.datasets import facts, folders, nnunet
+from service.datasets import coco, dicom, facts, folders, nnunet
 from service.datasets.archive import LAYOUT_HINT, Archive, Member
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Layout, LayoutKind, tops
@@ -15,18 +15,30 @@ from service.errors import FieldError, Invalid
 FOLDERS = {LayoutKind.FOLDERS: folders.FOLDERS, LayoutKind.NNUNET: nnunet.FOLDERS}
 
 
-def recognise(members: Iterable[Member]) -> LayoutKind:
-    """The layout whose two folders are there.
+def recognise(members: Iterable[Member], holds_dicom: Callable[[], bool] = lambda: False) -> LayoutKind:
+    """The layout whose two folders are there, else that of a description or of the files' content.
+
+    Args:
+        members: what there is.
+        holds_dicom: looks whether there are DICOM files, where names do not tell.
 
     Raises:
-        Invalid: those of none are, or those of both.
+        Invalid: it is none, or it has the folders of both.
     """
+    members = list(members)
     paths = [member.path for member in members]
     found = [kind for kind, names in FOLDERS.items() if tops(paths, names)]
     if len(found) == 1:
         return found[0]
     if found:
         raise _refused("has the folders of several layouts", f"say which one is meant: layout={' or '.join(found)}")
+    half = any(part in nnunet.FOLDERS for path in paths for part in path.split("/")[:2])
+    if any(coco.USUAL.search(path) for path in paths) and not half:
+        return LayoutKind.COCO
+    if holds_dicom():
+        return LayoutKind.DICOM
+    if coco.descriptions(members) and not half:
+        return LayoutKind.COCO
     raise _refused(_seen(paths, "has no images/ and masks/, nor imagesTr/ and labelsTr/"), LAYOUT_HINT)
 
 
@@ -40,9 +52,13 @@ def read_layout(archive: Archive, limits: ImportLimits, scratch: Path, asked: La
         asked: the layout to read it by; None recognises it.
 
     Raises:
-        Invalid: it has no such layout, or has it more than once.
+        Invalid: it has no such layout, or has it more than once; or what describes it cannot be used.
     """
-    kind = asked or recognise(archive.members)
+    kind = asked or recognise(archive.members, lambda: dicom.holds_dicom(archive))
+    if kind is LayoutKind.COCO:
+        return coco.read_coco(archive, limits, scratch)
+    if kind is LayoutKind.DICOM:
+        return dicom.read_dicom(archive, limits, scratch)
     names, paths = FOLDERS[kind], [member.path for member in archive.members]
     both = f"{names[0]}/ and {names[1]}/"
     whole = tops(paths, names)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.datasets.archive import Archive, Member, MemberFault, sha256
+from service.datasets.archive import Archive, MemberFault, sha256
 from service.datasets.checked import CheckedSample, Findings
 from service.datasets.checking import check_pair
 from service.datasets.limits import ImportLimits
 from service.datasets.nifti import MEDIA_TYPES
 from service.datasets.pairs import Media, Pair
 from service.datasets.pixels import inspect_mask
+from service.datasets.sources import Source
 from service.datasets.volumes import VolumeCheck
 
 Fetch = Callable[[str, Path], None]  # writes the stored image of this sha256 to that file
@@ -23,7 +24,7 @@ Fetch = Callable[[str, Path], None]  # writes the stored image of this sha256 to
 class CheckedMask:
     """A mask that has passed, for a sample that is there."""
 
-    member: Member
+    member: Source
     sha256: str
     media_type: str
     foreground: float
@@ -47,7 +48,7 @@ class MaskCheck:
 
     def check(
         self,
-        masks: Mapping[str, Member],
+        masks: Mapping[str, Source],
         samples: Mapping[str, Mapping[str, Any]],
         mask_values: list[int],
         found: Findings,
@@ -88,10 +89,10 @@ class MaskCheck:
                 checked.append(sample)
         return checked
 
-    def _image(self, member: Member, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
+    def _image(self, member: Source, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         stored = self._scratch / "stored"
         try:
-            file = self._archive.extract(member, self._scratch / "mask")
+            file = member.extract(self._archive, self._scratch / "mask")
             facts = inspect_mask(self._scratch / "mask", self._limits.max_pixels, None, stored)
         except MemberFault as fault:
             found.refuse(member.path, fault.reason, fault.hint)
@@ -104,7 +105,7 @@ class MaskCheck:
         digest, media_type = (sha256(stored), "image/png") if facts.encoded else (file.sha256, facts.media_type)
         return CheckedMask(member, digest, media_type, facts.foreground, facts.encoded)
 
-    def _volume(self, member: Member, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
+    def _volume(self, member: Source, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         image = self._scratch / "image"
         self._fetch(row["image_sha256"], image)
         passed = self._volumes.check_label(member, image, found)
@@ -114,7 +115,7 @@ class MaskCheck:
         return CheckedMask(member, label.file.sha256, MEDIA_TYPES[label.packed], foreground)
 
 
-def has_foreign_values(mask: Member, mask_values: list[int], found: Findings) -> bool:
+def has_foreign_values(mask: Source, mask_values: list[int], found: Findings) -> bool:
     """Whether a mask has values that the dataset has not; that is a fault."""
     foreign = sorted(set(found.values.get(mask.path, ())) - set(mask_values))
     if foreign:

@@ -93,7 +93,7 @@ def read_nnunet(archive: Archive, top: str, limits: ImportLimits, scratch: Path)
     classes = {value: name for name, value in about.labels.items() if isinstance(value, int)}
     # One PNG of one channel is trained as RGB, as any other image is.
     names = about.names if about.media is Media.VOLUME or len(about.names) > 1 else None
-    return Layout(LayoutKind.NNUNET, about.media, pairs, faults + more, warnings, classes, names)
+    return Layout(LayoutKind.NNUNET, about.media, pairs, faults + more, warnings, classes, channels=names)
 
 
 def _files_of_a_case(archive: Archive, top: str, about: Description) -> int:

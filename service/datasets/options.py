@@ -44,9 +44,11 @@ class ImportOptions(BaseModel):
         le=255,
         description="mask pixels from this value on become foreground, all others background",
     )
-    layout: Literal["auto", "folders", "nnunet"] = Field(
+    layout: Literal["auto", "folders", "nnunet", "coco", "dicom"] = Field(
         default="auto",
-        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; auto: what is there",
+        description="folders: images/ and masks/; nnunet: imagesTr/, labelsTr/ and dataset.json; "
+        "coco: one .json in COCO's format, and its images; "
+        "dicom: series of images and segmentations (SEG) of them; auto: what is there",
     )
     group_pattern: str | None = Field(
         default=None,

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from service.datasets.archive import Member
+from service.datasets.metaimage import ENDING as METAIMAGE
+from service.datasets.sources import Source, source_of
 from service.errors import FieldError
 
 MAX_NAME = 200
@@ -20,6 +22,8 @@ class LayoutKind(StrEnum):
 
     FOLDERS = "folders"  # images/ and masks/, files of the same names
     NNUNET = "nnunet"  # nnU-Net v2 raw: imagesTr/, labelsTr/, dataset.json
+    COCO = "coco"  # one .json in COCO's format, and the images that it names
+    DICOM = "dicom"  # series of images and segmentations (SEG) of them, in any folders
 
 
 class Media(StrEnum):
@@ -36,9 +40,9 @@ class Media(StrEnum):
 
 ENDINGS = {
     Media.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-    Media.VOLUME: (".nii", ".nii.gz"),
+    Media.VOLUME: (".nii", ".nii.gz", METAIMAGE),
 }
-NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz)"}
+NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz) or MetaImage (.mha)"}
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Pair:
     """A sample as it lies in the archive."""
 
     name: str
-    image: Member
-    mask: Member
-    channels: tuple[Member, ...] = ()  # the image files behind the first, where each channel has its own
+    image: Source
+    mask: Source
+    channels: tuple[Source, ...] = ()  # the image files behind the first, where each channel has its own
     annotator: str | None = None  # where the layout says it; the name is then that of the image, "@" and this
 
     @property
@@ -68,6 +72,7 @@ class Layout:
         faults: files that cannot be used.
         warnings: what is accepted and still deserves a look.
         classes: the name of each class by its value in the masks, where the dataset declares them.
+        declared_in: the file that does.
         channels: the names of the channels that a network will see, where the dataset declares them.
         facts: the file that says more of the samples, if there is one.
     """
@@ -78,6 +83,7 @@ class Layout:
     faults: list[FieldError]
     warnings: list[FieldError]
     classes: Mapping[int, str] | None = None
+    declared_in: str = "dataset.json"
     channels: tuple[str, ...] | None = None
     facts: Member | None = None
 
@@ -87,20 +93,20 @@ class Half:
 
     def __init__(self, what: str) -> None:
         self.what = what  # "image", "mask" or "label": what a file of this folder is
-        self.files: dict[str, Member] = {}
+        self.files: dict[str, Source] = {}
         self.faults: list[FieldError] = []
 
     def add(self, member: Member, name: str) -> None:
         """Take a file as the one of the sample `name`, unless it cannot be."""
         name = unicodedata.normalize("NFC", name)
-        if fault := _name_fault(name):
+        if fault := name_fault(name):
             self.refuse(member, *fault)
         elif name in self.files:
             self.refuse(member, "has the same name as " + self.files[name].path, "give every sample its own name")
         else:
-            self.files[name] = member
+            self.files[name] = source_of(member)
 
-    def refuse(self, member: Member, reason: str, hint: str) -> None:
+    def refuse(self, member: Source, reason: str, hint: str) -> None:
         """Note why a file cannot be used."""
         self.faults.append(FieldError(file=member.path, reason=reason, hint=hint))
 
@@ -189,7 +195,8 @@ def tops(paths: Iterable[str], folders: tuple[str, str]) -> list[str]:
     return [top for top, seen in found.items() if len(seen) == len(folders)]
 
 
-def _name_fault(name: str) -> tuple[str, str] | None:
+def name_fault(name: str) -> tuple[str, str] | None:
+    """Why a sample cannot be called so, and what to do; None if it can."""
     if name.strip(". ") == "" or name != name.strip():
         return "has no usable name", "rename it to letters and digits"
     if len(name) > MAX_NAME:

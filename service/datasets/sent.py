@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from service.datasets.archive import Archive, Member
+from service.datasets.archive import Archive
 from service.datasets.checked import Findings
 from service.datasets.folders import EXPECTED
 from service.datasets.pairs import ENDINGS, NAMED, Half, Media, Pair, add_channels, pair_up, split_channel, split_ending
+from service.datasets.sources import Source
 
 FOLDERS = ("images", "masks")
 
@@ -23,7 +24,7 @@ class Sent:
         pairs: new samples.
     """
 
-    masks: dict[str, Member]
+    masks: dict[str, Source]
     pairs: list[Pair]
 
 
@@ -78,7 +79,7 @@ def read_sent(archive: Archive, expected: Expected, found: Findings) -> Sent:
         hint = "name it as its sample; a new sample comes with its image, in images/"
         masks.refuse(masks.files.pop(name), f"is of no sample: the version has none named {name!r}", hint)
     pairs, faults = pair_up(images, masks, EXPECTED[expected.media])
-    ending = ENDINGS[expected.media][-1] if expected.media is Media.VOLUME else ENDINGS[expected.media][0]
+    ending = ".nii.gz" if expected.media is Media.VOLUME else ".png"
     pairs, more = add_channels(pairs, channels[1:], expected.names, f"images/{{case}}_{{channel:04}}{ending}")
     found.faults += faults + more
     return Sent(own, pairs)

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.datasets.archive import Archive, Member, sha256
+from service.datasets.archive import Archive, sha256
 from service.datasets.checked import CheckedFile, CheckedSample
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
 from service.datasets.pixels import inspect_mask
+from service.datasets.sources import Source
 from service.datasets.volumes import write_stored_label
 
 
 @dataclass(frozen=True)
-class Source:
+class Unpacking:
     """Where files come from, and how the masks among them are meant.
 
     Attributes:
@@ -41,7 +42,7 @@ class Source:
                     encoded = member is sample.pair.mask and sample.mask_encoded
                     yield file.sha256, self.unpacked(member, file.sha256, scratch, encoded=encoded), file.media_type
 
-    def unpacked(self, member: Member, expected: str, scratch: Path, *, encoded: bool) -> Path:
+    def unpacked(self, member: Source, expected: str, scratch: Path, *, encoded: bool) -> Path:
         """A file as it is stored.
 
         Args:
@@ -51,7 +52,7 @@ class Source:
             encoded: whether it is a mask that is not stored as it came.
         """
         path = scratch / "member"
-        self.archive.extract(member, path)
+        member.extract(self.archive, path)
         if encoded:
             stored = scratch / "stored"
             if self.media is Media.VOLUME:
@@ -65,7 +66,7 @@ class Source:
         return path
 
 
-def stored_files(sample: CheckedSample) -> Iterator[tuple[Member, CheckedFile]]:
+def stored_files(sample: CheckedSample) -> Iterator[tuple[Source, CheckedFile]]:
     """Every file of a sample, with what is stored of it."""
     pair = sample.pair
     yield pair.image, CheckedFile(sample.image_sha256, sample.media_type)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.archive import Archive, Extracted, Member, MemberFault, sha256
+from service.datasets.archive import Archive, Extracted, MemberFault, sha256
 from service.datasets.checked import CheckedFile, CheckedSample, Findings
 from service.datasets.duplicates import fingerprint_of_plane
 from service.datasets.limits import ImportLimits
@@ -27,6 +27,7 @@ from service.datasets.nifti import (
 )
 from service.datasets.pairs import Pair
 from service.datasets.replacing import replaced, write_label
+from service.datasets.sources import Source
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class VolumeCheck:
             Invalid: the upload unpacks to more than is accepted, so that there is no point in going on.
         """
         label = None
-        images: list[tuple[Member, VolumeFacts]] = []
+        images: list[tuple[Source, VolumeFacts]] = []
         constant, marks = [], []
         for member in (pair.image, *pair.channels):
             try:
@@ -84,6 +85,8 @@ class VolumeCheck:
         try:
             label, counts, remapped = self._label(pair.mask)
             found.remapped |= remapped
+            for note in label.file.notes:
+                found.warn(pair.mask.path, note)
             found.values[pair.mask.path] = tuple(np.flatnonzero(counts).tolist())
         except MemberFault as fault:
             found.refuse(pair.mask.path, fault.reason, fault.hint)
@@ -118,7 +121,7 @@ class VolumeCheck:
             fingerprint=marks[0],
         )
 
-    def check_label(self, member: Member, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
+    def check_label(self, member: Source, image: Path, found: Findings) -> tuple[VolumeFacts, float] | None:
         """Check a label that comes alone, against an image that is stored; gives its facts and share of foreground.
 
         Args:
@@ -138,7 +141,7 @@ class VolumeCheck:
             return None
         return label, float(1 - counts[0] / counts.sum())
 
-    def _image(self, member: Member) -> tuple[VolumeFacts, bool, bytes | None]:
+    def _image(self, member: Source) -> tuple[VolumeFacts, bool, bytes | None]:
         """What is in an image, whether its intensity is the same everywhere, and what volumes like it have in common.
 
         The latter is the fingerprint of the axial plane in the middle.
@@ -155,7 +158,7 @@ class VolumeCheck:
         middle = np.asanyarray(slab(file, axis, facts.shape[axis] // 2).dataobj).squeeze(AXIAL)
         return facts, low == high, fingerprint_of_plane(middle)
 
-    def _label(self, member: Member) -> tuple[VolumeFacts, NDArray[np.int64], set[int]]:
+    def _label(self, member: Source) -> tuple[VolumeFacts, NDArray[np.int64], set[int]]:
         """What is in a label, how many voxels have each value, and which values were replaced by others.
 
         Of one with replaced values the facts are of the file that is stored, which is `stored` in the scratch folder.
@@ -178,9 +181,9 @@ class VolumeCheck:
             facts = replace(facts, file=written, packed=True)
         return facts, counts, remapped
 
-    def _opened(self, member: Member) -> tuple[VolumeFacts, nib.Nifti1Image]:
+    def _opened(self, member: Source) -> tuple[VolumeFacts, nib.Nifti1Image]:
         path = self._scratch / "member"
-        return self._read(path, self._archive.extract(member, path))
+        return self._read(path, member.extract(self._archive, path))
 
     def _read(self, path: Path, extracted: Extracted) -> tuple[VolumeFacts, nib.Nifti1Image]:
         packed = is_packed(path)

@@ -121,6 +121,14 @@ def samples(session: Session, dataset_id: str, number: int, size: int, after: in
     return session.scalars(query.order_by(Sample.ordinal).limit(size)).all()
 
 
+def shapes(session: Session, dataset_id: str, number: int) -> list[tuple[tuple[int, ...], int]]:
+    """The sizes of a version's samples, edges in pixels or voxels, each with how many samples have it."""
+    edges = (Sample.width, Sample.height, Sample.depth)
+    query = select(*edges, func.count()).where(Sample.dataset_id == dataset_id, Sample.version == number)
+    found = session.execute(query.group_by(*edges))
+    return [(tuple(edge for edge in size if edge is not None), count) for *size, count in found]
+
+
 def rows(session: Session, dataset_id: str, number: int) -> list[dict[str, Any]]:
     """All samples of a version, in the order of their ordinals, as `add_version` takes them."""
     columns = [column for column in Sample.__table__.columns if column.name not in {"dataset_id", "version"}]

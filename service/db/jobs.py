@@ -27,7 +27,7 @@ from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 
 
-def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
+def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0, reproduces: str | None = None) -> Job:
     """Queue a job in the project of its dataset; the version must exist."""
     dataset = session.get_one(Dataset, spec.dataset_id)
     job = Job(
@@ -36,6 +36,8 @@ def add_job(session: Session, job_id: str, spec: JobSpec) -> Job:
         name=spec.name,
         state=State.QUEUED,
         waiting_for="its turn",
+        priority=priority,
+        reproduces=reproduces,
         spec=spec.model_dump(mode="json"),
         dataset_id=spec.dataset_id,
         dataset_version=spec.dataset_version,
@@ -59,10 +61,18 @@ def lock_job(session: Session, job_id: str) -> Job | None:
 
 
 def unfinished(session: Session) -> list[Job]:
-    """Jobs that are not over, in the order of the queue: the longest in it first."""
+    """Jobs that are not over, in the order of the queue: by priority, then the longest in it first."""
     states = [state for state in State if not state.terminal]
-    query = select(Job).where(Job.state.in_(states)).order_by(func.coalesce(Job.retried_at, Job.created_at), Job.id)
+    queued_at = func.coalesce(Job.retried_at, Job.created_at)
+    query = select(Job).where(Job.state.in_(states)).order_by(Job.priority.desc(), queued_at, Job.id)
     return list(session.scalars(query))
+
+
+def that_start_from(session: Session, job_id: str) -> list[str]:
+    """Ids of the jobs that are not over and start from the model of this one."""
+    states = [state for state in State if not state.terminal]
+    query = select(Job.id).where(Job.state.in_(states), Job.spec["warm_start"].as_string() == job_id)
+    return list(session.scalars(query.order_by(Job.created_at, Job.id)))
 
 
 def page_of_jobs(
@@ -151,6 +161,12 @@ def end_attempt(session: Session, job: Job, log: str) -> None:
 def get_attempt(session: Session, job_id: str, number: int) -> Attempt | None:
     """One attempt of a job, or None."""
     return session.get(Attempt, (job_id, number))
+
+
+def newest_environment(session: Session, job_id: str) -> Attempt | None:
+    """The newest attempt of which it is known what it ran in, or None."""
+    query = select(Attempt).where(Attempt.job_id == job_id, Attempt.environment.is_not(None))
+    return session.scalars(query.order_by(Attempt.number.desc()).limit(1)).one_or_none()
 
 
 def epochs(session: Session, job_id: str, after: int, limit: int) -> list[Epoch]:

@@ -34,6 +34,18 @@ def get(session: Session, project_id: str, seen: str | None) -> Project:
     return found
 
 
+def lock(session: Session, project_id: str) -> Project:
+    """A project that nobody else can change until this transaction ends; raises `NotFound`."""
+    found = session.get(Project, project_id, with_for_update=True, populate_existing=True)
+    return found if found is not None else get(session, project_id, None)
+
+
+def limits(session: Session) -> dict[str, int]:
+    """How many jobs may run at a time, of each project that has a limit."""
+    query = select(Project.id, Project.max_running_jobs).where(Project.max_running_jobs.is_not(None))
+    return {project_id: limit for project_id, limit in session.execute(query) if limit is not None}
+
+
 def page(session: Session, seen: str | None, size: int, after: tuple[datetime, str] | None) -> Sequence[Project]:
     """Projects, newest first, from behind `after` (creation time and id) on; only the one that is `seen`, if any."""
     query = select(Project).order_by(Project.created_at.desc(), Project.id.desc()).limit(size)

@@ -70,6 +70,7 @@ class Project(Base):
     __tablename__ = "projects"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    max_running_jobs: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -259,6 +260,8 @@ class Job(Base):
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     waiting_for: Mapped[str] = mapped_column(Text, default="")
+    priority: Mapped[int] = mapped_column(default=0)
+    reproduces: Mapped[str | None] = mapped_column(String(64))  # a job that may be deleted by now
     spec: Mapped[dict[str, Any]]
     dataset_id: Mapped[str] = mapped_column(String(64))
     dataset_version: Mapped[int]
@@ -284,6 +287,7 @@ class Attempt(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
     log: Mapped[str] = mapped_column(Text, default="")
+    environment: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Epoch(Base):

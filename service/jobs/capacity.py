@@ -1,4 +1,4 @@
-"""What fits on the cluster. Ray can neither show nor stop a job that waits for room, so the queue is ours."""
+"""What a job takes of a cluster, and whether the cluster has it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ NOTHING = Resources(0, 0)
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has, and what Ray says is taken."""
+    """What a cluster has, and what Ray says is taken.
+
+    Attributes:
+        total: of all machines.
+        used: of it.
+        machine_memory: bytes that Ray counts on its largest machine; None: unknown.
+    """
 
     total: Resources
     used: Resources
+    machine_memory: int | None = None
 
 
 def needs(spec: JobSpec, total: Resources) -> Resources:
@@ -73,30 +80,3 @@ def never_fits(need: Resources, total: Resources) -> str:
 
 def _amount(count: float, kind: str) -> str:
     return f"{count:g} {kind}" if count == 1 else f"{count:g} {kind}s"
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A queued job, as the queue sees it."""
-
-    job_id: str
-    need: Resources
-
-
-def plan(queue: list[Waiting], capacity: Capacity, reserved: Resources) -> dict[str, str]:
-    """For each queued job, oldest first, what it waits for; empty means that it can start now.
-
-    A job that does not fit keeps what it will need from those behind it, so small jobs cannot starve a large one,
-    but a job that needs other resources goes ahead.
-
-    Args:
-        queue: the queued jobs, oldest first; those that can never fit left out.
-        capacity: what the cluster has and what Ray says is taken, which lags behind what we started.
-        reserved: what the jobs that we started take.
-    """
-    free = capacity.total - capacity.used.at_least(reserved)
-    result = {}
-    for job in queue:
-        result[job.job_id] = shortage(job.need, free, capacity.total)
-        free = free - job.need
-    return result

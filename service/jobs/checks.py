@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from service.api.dependencies import Context
 from service.datasets.rows import channel_names
-from service.db import datasets, jobs
+from service.db import datasets, jobs, projects
 from service.db.tables import DatasetVersion
 from service.errors import FieldError, Invalid
-from service.jobs import networks
-from service.jobs.capacity import NOTHING, Capacity, Resources, Waiting, needs, never_fits, plan
+from service.jobs import networks, warm_start
+from service.jobs.capacity import Capacity, Resources, needs, never_fits
 from service.jobs.intake import view_of
 from service.jobs.lifecycle import State
+from service.jobs.queue import Entry, enqueue, plan
 from service.jobs.submission import RayJobs, RayUnreachableError
 from service.roles import Caller
 from workers.contract.request import JobSpec
@@ -27,15 +28,17 @@ class Checked:
         version: what it trains on.
         need: what it takes of the cluster; as many workers as it asks for where no cluster is known.
         waiting_for: what it would wait for now; empty: nothing; None: no cluster is known.
+        capacity: what the cluster has; None: no cluster is known.
     """
 
     project_id: str
     version: DatasetVersion
     need: Resources
     waiting_for: str | None
+    capacity: Capacity | None
 
 
-def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
+def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) -> Checked:
     """Hold a job to its dataset, the catalogue of networks and the cluster. Slow: not while a lock is held.
 
     Raises:
@@ -51,6 +54,8 @@ def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
             field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
         hint = "GET /v1/datasets lists what there is"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
+    with context.database.read() as reading:
+        warm_start.check(reading, spec, known.project_id, version)
     _check_size(spec, version.spatial_dims)
     capacity = _capacity(context)
     if capacity and (reason := never_fits(needs(spec, capacity.total), capacity.total)):
@@ -67,9 +72,10 @@ def check(context: Context, caller: Caller, spec: JobSpec) -> Checked:
         )
     if capacity is None:
         need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
-        return Checked(known.project_id, version, need, None)
+        return Checked(known.project_id, version, need, None, None)
     need = needs(spec, capacity.total)
-    return Checked(known.project_id, version, need, _wait(context, need, capacity))
+    new = Entry("", need, known.project_id, priority)
+    return Checked(known.project_id, version, need, _wait(context, new, capacity), capacity)
 
 
 def _check_size(spec: JobSpec, spatial_dims: int) -> None:
@@ -94,12 +100,13 @@ def _capacity(context: Context) -> Capacity | None:
         return None
 
 
-def _wait(context: Context, need: Resources, capacity: Capacity) -> str:
-    """What a new job would wait for at the end of the queue, in words; empty if for nothing."""
+def _wait(context: Context, new: Entry, capacity: Capacity) -> str:
+    """What a new job would wait for in the queue, in words; empty if for nothing."""
     total = capacity.total
     with context.database.read() as session:
         views = [view_of(job) for job in jobs.unfinished(session)]
-    taken = sum((view.need(total) for view in views if view.state is not State.QUEUED), NOTHING)
-    queued = [Waiting(view.job_id, view.need(total)) for view in views if view.state is State.QUEUED]
+        limits = projects.limits(session)
+    started = [view.entry(total) for view in views if view.state is not State.QUEUED]
+    queued = [view.entry(total) for view in views if view.state is State.QUEUED]
     ahead = [job for job in queued if not never_fits(job.need, total)]
-    return plan([*ahead, Waiting("", need)], capacity, taken)[""]
+    return plan(enqueue(ahead, new), capacity, started, limits)[new.job_id]

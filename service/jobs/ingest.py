@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from workers.contract import keys, tables
+from workers.contract.environment import Environment
 from workers.contract.request import EpochManifest, Failure, Progress, ResultManifest, Shard
 from workers.contract.store import ObjectMissing, ObjectStore
 
@@ -38,6 +39,11 @@ def read_progress(store: ObjectStore, job_id: str, attempt: int) -> Progress | N
 def read_failure(store: ObjectStore, job_id: str, attempt: int) -> Failure | None:
     """Why the run says that it failed; None if it could not say."""
     return _read(store, keys.failure(job_id, attempt), Failure)
+
+
+def read_environment(store: ObjectStore, job_id: str, attempt: int) -> Environment | None:
+    """What an attempt runs in; None before it has written it down."""
+    return _read(store, keys.environment(job_id, attempt), Environment)
 
 
 def read_result(store: ObjectStore, job_id: str) -> ResultManifest | None:

@@ -13,6 +13,7 @@ from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
+from service.jobs.queue import Entry
 from service.jobs.submission import submission_id
 from workers.contract.request import JobSpec
 
@@ -24,6 +25,8 @@ class View:
     """A job as it was when this round began."""
 
     job_id: str
+    project_id: str
+    priority: int
     state: State
     attempt: int
     attempts_before: int
@@ -33,6 +36,10 @@ class View:
     def need(self, total: Resources) -> Resources:
         """What it takes of a cluster of this size."""
         return needs(self.spec, total)
+
+    def entry(self, total: Resources) -> Entry:
+        """The job as the queue sees it."""
+        return Entry(self.job_id, self.need(total), self.project_id, self.priority)
 
     @property
     def timed_out(self) -> bool:
@@ -55,6 +62,8 @@ def view_of(job: Job) -> View:
     """The job as it is now."""
     return View(
         job_id=job.id,
+        project_id=job.project_id,
+        priority=job.priority,
         state=State(job.state),
         attempt=job.attempt,
         attempts_before=job.attempts_before,
@@ -74,6 +83,7 @@ def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError
         _take_progress(context, view)
     except ingest.DamagedError as error:
         log.warning("damaged progress", error=str(error))  # the next report replaces it
+    take_environment(context, view)
     try:
         while _take_epoch(context, view):
             lag.taken_in(view.job_id)
@@ -83,6 +93,29 @@ def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError
         return error
     lag.nothing_waits(view.job_id)
     return None
+
+
+def take_environment(context: Context, view: View, *, anew: bool = False) -> None:
+    """Keep what the attempt runs in, once it has said so; `anew`: also where something is kept already.
+
+    Nothing else depends on it, so what cannot be read is left out.
+    """
+    if not anew:
+        with context.database.read() as session:
+            attempt = jobs.get_attempt(session, view.job_id, view.attempt)
+            if attempt is None or attempt.environment is not None:
+                return
+    try:
+        environment = ingest.read_environment(context.store, view.job_id, view.attempt)
+    except ingest.DamagedError as error:
+        log.warning("damaged environment", error=str(error))
+        return
+    if environment is None:
+        return
+    with context.sessions.begin() as session:
+        attempt = jobs.get_attempt(session, view.job_id, view.attempt)
+        if attempt is not None:
+            attempt.environment = environment.model_dump(mode="json")
 
 
 def _take_progress(context: Context, view: View) -> None:

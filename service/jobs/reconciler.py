@@ -20,16 +20,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service import logging
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import jobs, projects
 from service.jobs import ingest, transitions
-from service.jobs.capacity import NOTHING, Waiting, never_fits, plan
+from service.jobs.capacity import never_fits
 from service.jobs.cluster import Endpoint
 from service.jobs.failures import explain, impossible, too_slow
-from service.jobs.intake import View, take_in, view_of
+from service.jobs.intake import View, take_environment, take_in, view_of
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import Action, State, decide
 from service.jobs.metrics_listener import listening
 from service.jobs.outcome import Outcome, epochs_done, outcome_of
+from service.jobs.queue import plan
 from service.jobs.submission import RayJobs, RayUnreachableError, Run, entrypoint, environment, submission_id
 from service.main import open_context
 from service.metrics import Metrics
@@ -73,6 +74,7 @@ class Reconciler:
         """Look at every job that is not over, once."""
         with self._context.database.read() as session:
             views = [view_of(job) for job in jobs.unfinished(session)]
+            limits = projects.limits(session)
         started = [view for view in views if view.state is not State.QUEUED]
         self._lag.follow(view.job_id for view in started)
         if not views:
@@ -89,7 +91,7 @@ class Reconciler:
         for view in started:
             self._guard(view, self._look_at, view, ray)
         if queued:
-            self._serve_queue(ray, queued, started)
+            self._serve_queue(ray, queued, started, limits)
 
     @staticmethod
     def _guard(view: View, act: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
@@ -117,7 +119,7 @@ class Reconciler:
 
     # --- the queue
 
-    def _serve_queue(self, ray: RayJobs, queued: list[View], started: list[View]) -> None:
+    def _serve_queue(self, ray: RayJobs, queued: list[View], started: list[View], limits: dict[str, int]) -> None:
         capacity = ray.capacity()
         if capacity is None:
             for view in queued:
@@ -130,8 +132,8 @@ class Reconciler:
                 self._guard(view, transitions.fail, self._context, view, impossible(reason))
             else:
                 possible.append(view)
-        taken = sum((view.need(total) for view in started), NOTHING)
-        waiting = plan([Waiting(view.job_id, view.need(total)) for view in possible], capacity, taken)
+        entries = [view.entry(total) for view in possible]
+        waiting = plan(entries, capacity, [view.entry(total) for view in started], limits)
         for view in possible:
             if missing := waiting[view.job_id]:
                 self._guard(view, transitions.wait, self._context, view, missing)
@@ -188,6 +190,7 @@ class Reconciler:
 
     def _end_attempt(self, action: Action, view: View, ray: RayJobs, run: Run, outcome: Outcome) -> None:
         context, tail = self._context, self._log_tail(view, ray)
+        take_environment(context, view, anew=True)  # its workers may have been started again, elsewhere
         if action is Action.RETRY:
             self._retry(view, ray, outcome.damage, tail)
         elif action is Action.CANCEL:

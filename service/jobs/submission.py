@@ -118,11 +118,17 @@ class RayJobs:
         """What the cluster has and what is taken; None while Ray does not know yet."""
         status = self._json(self._send("GET", "/api/cluster_status"))
         try:
-            usage = status["data"]["clusterStatus"]["loadMetricsReport"]["usage"]
+            report = status["data"]["clusterStatus"]["loadMetricsReport"]
+            usage = report["usage"]
             cpus, gpus = usage["CPU"], usage.get("GPU", [0.0, 0.0])
         except (KeyError, TypeError):
             return None
-        return Capacity(total=Resources(cpus[1], gpus[1]), used=Resources(cpus[0], gpus[0]))
+        machines = [node["memory"][1] for node in (report.get("usageByNode") or {}).values() if "memory" in node]
+        return Capacity(
+            total=Resources(cpus[1], gpus[1]),
+            used=Resources(cpus[0], gpus[0]),
+            machine_memory=int(max(machines)) if machines else None,
+        )
 
     def alive(self) -> bool:
         """Whether it answers, and takes our token."""

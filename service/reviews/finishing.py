@@ -27,11 +27,13 @@ class Decided:
         base: the version.
         exclude: samples to leave out.
         corrected: the new mask of samples, by name.
+        verified: samples whose labels, as they will be, were found right; training believes them.
     """
 
     base: Base
     exclude: list[str]
     corrected: dict[str, str]
+    verified: list[str]
 
 
 def read_decided(session: Session, dataset_id: str, number: int) -> Decided:
@@ -42,14 +44,17 @@ def read_decided(session: Session, dataset_id: str, number: int) -> Decided:
         Conflict: nothing is decided that would change it.
     """
     found = reviews.all_in_force(session, dataset_id, number)
+    accepted = {sample.name for sample, review in found if review.decision == Decision.ACCEPTED}
+    corrected = _new_masks(found)
     decided = Decided(
         read_base(session, dataset_id, number),
         [sample.name for sample, review in found if review.decision == Decision.EXCLUDED],
-        _new_masks(found),
+        corrected,
+        sorted(accepted | corrected.keys()),
     )
-    if not decided.exclude and not decided.corrected:
+    if not decided.exclude and not decided.verified:
         raise Conflict(
-            f"Nothing of version {number} is to be corrected or excluded, so the next one would be the same."
+            f"Nothing of version {number} is accepted, corrected or excluded: the next one would be the same."
         )
     return decided
 
@@ -59,7 +64,9 @@ def correction(store: ObjectStore, limits: ImportLimits, decided: Decided) -> Co
     base = decided.base
     masks = ((name, store.get(keys.blob(base.dataset_id, sha))) for name, sha in decided.corrected.items())
     file = packed(masks, base.media)
-    return Correction(store, limits, base, decided.exclude, file if decided.corrected else None)
+    return Correction(
+        store, limits, base, decided.exclude, file if decided.corrected else None, verified=decided.verified
+    )
 
 
 def accept_corrections(session: Session, version: DatasetVersion, decided: Decided, caller: Caller) -> None:

@@ -21,7 +21,7 @@ from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
-from service.datasets.storing import Source
+from service.datasets.storing import Unpacking
 from service.errors import FieldError, Invalid
 from workers.contract import keys
 from workers.contract.store import ObjectStore
@@ -69,7 +69,7 @@ def store_mask(
             faults = [FieldError(field="mask", reason=fault.reason, hint=fault.hint) for fault in found.faults]
             raise Invalid(f"This is no mask of sample {row['name']!r}.", faults)
         mask = checked[row["name"]]
-        source = Source(archive, limits, media, ImportOptions())
+        source = Unpacking(archive, limits, media, ImportOptions())
         stored = source.unpacked(mask.member, mask.sha256, scratch, encoded=mask.encoded)
         store.put_file(keys.blob(dataset_id, mask.sha256), stored, mask.media_type)
     return mask

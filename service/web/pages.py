@@ -12,12 +12,12 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
 from service.api.datasets import version_resource
-from service.api.dependencies import SESSION_COOKIE, Context, ContextDep, SessionDep, remember_use
+from service.api.dependencies import SESSION_COOKIE, AdmissionDep, Context, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
 from service.api.volume_pictures import slice_place
 from service.db import access, audit, datasets, jobs
 from service.db.tables import Job, JobSample
-from service.errors import Invalid, NotFound
+from service.errors import Invalid, NotFound, TooManyRequests
 from service.jobs.lifecycle import State
 from service.roles import Caller, Role
 from service.slices import Axis, Place
@@ -45,13 +45,27 @@ def page(request: Request, name: str, values: dict[str, Any], status: int = 200)
     return templates.TemplateResponse(request, name, values, status_code=status, headers=HEADERS)
 
 
-def get_visitor(context: ContextDep, background: BackgroundTasks, dale_session: SessionCookie = None) -> Caller | None:
-    """Whose browser this is; None: nobody's who is signed in."""
+def get_visitor(
+    request: Request,
+    context: ContextDep,
+    admission: AdmissionDep,
+    background: BackgroundTasks,
+    dale_session: SessionCookie = None,
+) -> Caller | None:
+    """Whose browser this is; None: nobody's who is signed in. Raises `TooManyRequests`: the key's budget is used up."""
     if not dale_session:
         return None
-    with context.database.read() as session:
-        visitor = access.find_session(session, dale_session)
+
+    def look() -> Caller | None:
+        with context.database.read() as session:
+            return access.find_session(session, dale_session)
+
+    try:
+        visitor = admission.look_up(request, dale_session, look)
+    except TooManyRequests:  # whoever has no good session signs in
+        return None
     if visitor is not None:
+        admission.count(visitor)
         remember_use(context, visitor, background)
     return visitor
 
@@ -74,11 +88,18 @@ def show_login(request: Request, next_page: Annotated[str, Query(alias="next")] 
 def sign_in(
     request: Request,
     session: SessionDep,
+    admission: AdmissionDep,
     key: Annotated[str, Form(max_length=500)],
     next_page: Annotated[str, Form(alias="next")] = "/",
 ) -> Response:
     """Exchange the key for a session cookie, which other sites cannot make the browser send."""
-    visitor = access.find_key(session, key.strip())
+    shown = key.strip()
+    try:
+        visitor = admission.look_up(request, shown, lambda: access.find_key(session, shown))
+    except TooManyRequests as error:
+        answer = page(request, "login.html", {"next": next_page, "problem": error.detail}, status=error.status)
+        answer.headers["Retry-After"] = str(error.retry_after)
+        return answer
     if visitor is None:
         problem = (
             "This key is not valid here: it is wrong, or was revoked, or has expired. "

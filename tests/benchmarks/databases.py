@@ -2,7 +2,8 @@
 
 The job has 200,000 samples and 50 epochs. Listing: pages of its samples by confidence through the API, each beside the
 same rows from the database's driver. Ingestion: the 51st epoch as the reconciler takes it in, beside a bare COPY
-(PostgreSQL) or executemany (SQLite) of the same rows into the history alone.
+(PostgreSQL) or executemany (SQLite) of the same rows into the history alone. Deletion: the whole job, beside how long
+somebody else had to wait at most who wrote meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ import pyarrow as pa
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from service.db import datasets, jobs
+from service.db import datasets, jobs, removal
 from service.db.tables import DEFAULT_PROJECT, Dataset
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag
@@ -55,10 +57,12 @@ class Measured:
     Attributes:
         listing: (pages, 2).
         ingestion: (repeats, 2).
+        deletion: of the job, and the longest that another writer waited meanwhile; no peer.
     """
 
     listing: Times
     ingestion: Times
+    deletion: tuple[float, float]
 
 
 class Peer:
@@ -94,6 +98,13 @@ class Peer:
             for row in rows:
                 sink.write_row(row)
 
+    def change(self) -> None:
+        """Change a row, in a transaction of its own."""
+        if self._sqlite:
+            self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("UPDATE projects SET name = name")
+        self.connection.commit()
+
     def undo(self) -> None:
         """Take back what `insert` put in."""
         self.connection.rollback()
@@ -124,10 +135,11 @@ def measure(kind: str, samples: int = SAMPLES, epochs: int = EPOCHS) -> Measured
             peer = Peer(url)
             ingestion = np.array([time_ingestion(context, peer, epochs + number, samples) for number in range(REPEATS)])
             listing = time_listing(folder / "data", url, peer)
+            deletion = time_deletion(context, peer)
             peer.connection.close()
         finally:
             context.database.close()
-    return Measured(listing, ingestion)
+    return Measured(listing, ingestion, deletion)
 
 
 def fill(context: Context, samples: int, epochs: int) -> None:
@@ -210,6 +222,27 @@ def time_ingestion(context: Context, peer: Peer, epoch: int, samples: int) -> tu
     return took, bare
 
 
+def time_deletion(context: Context, peer: Peer) -> tuple[float, float]:
+    """Seconds to delete the job, and the longest that a small change by somebody else took meanwhile."""
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, JOB)
+        assert job is not None
+        for state in (State.SUCCEEDED, State.DELETING):
+            jobs.set_state(session, job, state)
+    deleting = threading.Thread(
+        target=lambda: took.append(seconds_of(lambda: removal.remove_job(context.database, JOB)))
+    )
+    took: list[float] = []
+    waited = []
+    deleting.start()
+    while deleting.is_alive():
+        waited.append(seconds_of(peer.change))
+        time.sleep(0.02)
+    with context.database.read() as session:
+        assert jobs.get_job(session, JOB) is None
+    return took[0], max(waited)
+
+
 def time_listing(folder: Path, url: str, peer: Peer) -> Times:
     """Seconds of pages by confidence from the service in its own process, and of the same rows from the driver."""
     service = Service(folder, ("true",), DALE_DATABASE_URL=url, DALE_RAY_ADDRESS="http://127.0.0.1:1")
@@ -246,6 +279,7 @@ def main() -> None:
         print(f"{kind}: a page in {ours:.2f} ms (p99 {tail[0]:.2f}), bare {bare:.2f} (p99 {tail[1]:.2f})")
         for mine, theirs in found.ingestion:
             print(f"{kind}: an epoch in {mine:.1f} s, bare {theirs:.1f} s: {mine / theirs:.2f}")
+        print(f"{kind}: deleted in {found.deletion[0]:.1f} s; others waited {found.deletion[1]:.2f} s at most")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from workers.network import bare, build_network
 NORM = {**UNET["arguments"], "norm": "batch"}  # type: ignore[dict-item]
 ADVERSARIAL = {"name": "dale", "start": 0.0, "ramp": 0.0, "alignment": "adversarial"}
 HALVES = {"name": "dale", "start": 0.0, "ramp": 0.0, "stability": 1.0}
+EARLIER = learner_of(seed=5).final_weights()
 CASES: dict[str, dict[str, Any]] = {
     "parts": {"accumulation": 3},
     "parts, batch normalisation": {"accumulation": 4, "network": {"name": "UNet", "arguments": NORM}},
@@ -27,6 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sharded, batch normalisation": {"sharding": "full", "network": {"name": "UNet", "arguments": NORM}},
     "sharded, two passes": {"sharding": "full", "method": HALVES},
     "sharded, plain": {"sharding": "full", "method": {"name": "plain"}},
+    "warm": {"weights": EARLIER},
+    "sharded, warm": {"sharding": "full", "weights": EARLIER},
     "sharded, bfloat16": {"sharding": "full", "precision": "bfloat16"},
 }
 IMAGES = torch.linspace(-2, 2, 2 * 3 * SIZE * SIZE).view(2, 3, SIZE, SIZE)

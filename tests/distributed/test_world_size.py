@@ -106,7 +106,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = pa.array([tables.TRAIN if n % 2 else None for n in range(TRAINED)] + [tables.TEST] * (30 - TRAINED))
     held_out = table.set_column(table.schema.get_field_index("split"), tables.SAMPLES.field("split"), split)
     alone = table[:TRAINED].drop_columns([field.name for field in tables.FACTS])
-    for number, other in ((2, held_out), (3, alone)):
+    # Of version 4 it is known who drew, what was verified, and how far others agree: lies are contradicted.
+    known = {
+        "annotator": pa.array(["Ada", "Bo", "Cy"] * 10),
+        "verified": pa.array([n < 4 for n in range(30)]),
+        "agreement": pa.array([None if n > 26 else 0.4 if n % 3 == 0 else 0.8 for n in range(30)], pa.float32()),
+    }
+    people = table
+    for name, column in known.items():
+        people = people.set_column(people.schema.get_field_index(name), tables.SAMPLES.field(name), column)
+    for number, other in ((2, held_out), (3, alone), (4, people)):
         store.put(keys.version("ds-1", number), tables.to_parquet(other.replace_schema_metadata(metadata)))
     given = {
         "dataset_id": "ds-1",
@@ -127,6 +136,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sharded-": {**given, "sharding": "full"},
         "held-": {**given, "dataset_version": 2},
         "few-": {**given, "dataset_version": 3},
+        "people-": {
+            **given,
+            "dataset_version": 4,
+            "method": {"name": "dale", "start": 0.5, "begin_with": "agreement"},
+        },
     }
     for kind, options in kinds.items():
         for job in ("one", "two", "three", "four", "stopped", "inside"):
@@ -258,3 +272,19 @@ def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
     without = ResultManifest.model_validate_json(store.get(keys.result_manifest("few-one")))
     assert not without.test
     assert "test_dice" not in without.metrics
+
+
+def test_what_is_known_of_labels_counts_the_same_on_two_ranks(root: Path) -> None:
+    for job, world_size in (("people-one", 1), ("people-two", 2)):
+        run(root, job, world_size)
+    store = open_store(f"file://{root}/store")
+    for epoch in range(EPOCHS):
+        alone, together = (confidences(store, job, epoch) for job in ("people-one", "people-two"))
+        for column in ("confidence", "score", "dice"):
+            np.testing.assert_allclose(together[column].to_numpy(), alone[column].to_numpy(), rtol=0, atol=1e-4)
+    first, last = (confidences(store, "people-one", epoch)["confidence"].to_numpy() for epoch in (0, EPOCHS - 1))
+    lies = np.arange(30) % 3 == 0
+    assert first[lies & (np.arange(30) >= 4) & (np.arange(30) < 27)].max() < 0.1, "contradicted from the start"
+    assert first[~lies | (np.arange(30) < 4)].min() > 0.9
+    assert (last[:4] == 1).all(), "verified labels stay believed"
+    assert not np.array_equal(first, last)

@@ -56,6 +56,7 @@ class Service:
             **os.environ,
             "DALE_DATA_DIR": str(folder),
             "DALE_PORT": "0",
+            "DALE_REQUESTS_PER_MINUTE": "0",  # what is measured here asks without a pause
             "DALE_API_KEY": KEY,
             "DALE_RAY_CPUS": "2",
             "DALE_RECONCILE_SECONDS": "0.2",

@@ -17,9 +17,11 @@ import time
 import pyarrow as pa
 
 from workers.contract import keys, tables
+from workers.contract.environment import Environment, Machine, Worker
 from workers.contract.request import (
     EpochManifest,
     Failure,
+    JobSpec,
     Progress,
     ResultFile,
     ResultManifest,
@@ -106,6 +108,31 @@ def write_result(
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 
 
+def write_environment(store: ObjectStore, job_id: str, attempt: int, spec: JobSpec, **changes: object) -> None:
+    environment = Environment(
+        job_id=job_id,
+        attempt=attempt,
+        version="0.1.0",
+        commit="c0ffee",
+        python="3.11.9",
+        packages={"numpy": "2.0.0", "torch": "2.9.0"},
+        torch_build="for tests",
+        cuda=None,
+        machines=[
+            Machine(
+                number=0, platform="Linux-6", cpu="a processor", cpus=2, memory_bytes=2**33, packages_sha256="0" * 64
+            )
+        ],
+        workers=[Worker(rank=0, machine=0, threads=1, gpu=None)],
+        seed=spec.seed,
+        dataset_id=spec.dataset_id,
+        dataset_version=spec.dataset_version,
+        dataset_sha256="1" * 64,
+        spec=spec,
+    ).model_copy(update=changes)
+    store.put(keys.environment(job_id, attempt), environment.model_dump_json().encode())
+
+
 def write_progress(store: ObjectStore, job_id: str, attempt: int, epoch: int, epochs: int) -> None:
     progress = Progress(
         attempt=attempt,
@@ -134,6 +161,7 @@ def main() -> None:
     print(f"attempt {options.attempt} in process {os.getpid()}", flush=True)
     if "ignore-term" in script:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    write_environment(store, options.job, options.attempt, request.spec)
     done = 0
     while store.exists(keys.epoch_manifest(options.job, done)):  # as from a checkpoint
         done += 1

@@ -82,6 +82,11 @@ def failure(job_id: str, attempt: int) -> str:
     return f"jobs/{job_id}/attempts/{attempt}/failure.json"
 
 
+def environment(job_id: str, attempt: int) -> str:
+    """What an attempt ran in (`environment.Environment`)."""
+    return f"jobs/{job_id}/attempts/{attempt}/environment.json"
+
+
 def result(job_id: str, name: str) -> str:
     """A file of the finished model."""
     return f"jobs/{job_id}/result/{name}"

@@ -68,6 +68,10 @@ class DaleMethod(Model):
     )
     alignment_weight: float = Field(default=0.1, ge=0, le=100, description="weight of the alignment")
     feature_layer: str = Field(default="", max_length=200, description="layer to align; empty: before the head")
+    begin_with: Literal["nothing", "agreement"] = Field(
+        default="nothing",
+        description="agreement: labels that other annotators' of the same image contradict weigh less from the start",
+    )
 
 
 Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
@@ -118,6 +122,12 @@ class JobSpec(Model):
         description="go on with as few as these while machines are missing; empty: only with all",
     )
     gpus_per_worker: int = Field(default=0, ge=0, le=1, description="0 trains on the CPU, 1 gives each worker a GPU")
+    warm_start: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="a job of the same project whose model the training starts from: of the same network, arguments "
+        "and classes; optimizer and confidences start anew",
+    )
     timeout_seconds: int | None = Field(
         default=None,
         ge=1,

@@ -1,4 +1,7 @@
-"""Changes of the database's shape, applied at every start: the only way to a schema."""
+"""Changes of the database's shape, applied at every start: the only way to a schema.
+
+Where several services share a database, one `python -m service.db.migrations upgrade` goes before them all.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 # Two services that start at once must not both migrate; any constant works as the name of PostgreSQL's lock.
@@ -24,9 +29,33 @@ def downgrade(engine: Engine, revision: str) -> None:
     _run(engine, command.downgrade, revision)
 
 
-def _run(engine: Engine, action: Callable[[Config, str], None], revision: str) -> None:
+def newest() -> str:
+    """The newest revision that this version knows."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("there are no migrations beside this file: the package is not whole")
+    return head
+
+
+def known(revision: str) -> bool:
+    """Whether this version knows a revision."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def current(engine: Engine) -> str | None:
+    """The revision of a database; None: it has no tables yet."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _run(engine: Engine, action: Callable[[Config, str], None], revision: str) -> None:
+    config = _config()
     writer = engine.execution_options(dale_writes=True)
     with writer.connect() as connection, _unchecked(connection), connection.begin():
         if engine.dialect.name == "postgresql":

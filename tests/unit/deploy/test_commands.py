@@ -92,12 +92,13 @@ def test_prometheus_gets_the_key_in_a_file_of_its_own(compose: dict[str, Any], t
 
 def test_commands_of_the_manifests(manifests: list[dict[str, Any]], ray_options: set[str]) -> None:
     for found in manifests:
-        if found["kind"] == "Deployment":
-            (container,) = found["spec"]["template"]["spec"]["containers"]
-            check(container["command"], set())
-            probe = container["readinessProbe"]
-            if "exec" in probe:
-                check(probe["exec"]["command"], set())
+        if found["kind"] in {"Deployment", "Job"}:
+            pod = found["spec"]["template"]["spec"]
+            for container in [*pod.get("initContainers", []), *pod["containers"]]:
+                check(container["command"], set())
+                probe = container.get("readinessProbe", {})
+                if "exec" in probe:
+                    check(probe["exec"]["command"], set())
         if found["kind"] == "RayCluster":
             for group in (found["spec"]["headGroupSpec"], *found["spec"]["workerGroupSpecs"]):
                 assert {f"--{name}" for name in group["rayStartParams"]} <= ray_options

@@ -20,6 +20,7 @@ class FakeRay:
         self.submissions: list[dict[str, Any]] = []
         self.stops: list[str] = []
         self.cpus = 4.0
+        self.machines: dict[str, int] = {}  # by name: bytes of memory
         self.broken = False
         self.log = "the end\n"
         fake = self
@@ -49,7 +50,9 @@ class FakeRay:
     def get(self, path: str) -> tuple[int, Any]:
         if path == "/api/cluster_status":
             usage = {"CPU": [0.0, self.cpus], "memory": [0.0, 1.0]}
-            return 200, {"data": {"clusterStatus": {"loadMetricsReport": {"usage": usage}}}}
+            machines = {name: {"memory": [0.0, size]} for name, size in self.machines.items()}
+            report = {"usage": usage, "usageByNode": machines or None}
+            return 200, {"data": {"clusterStatus": {"loadMetricsReport": report}}}
         name = path.split("/")[3]
         if name not in self.runs:
             return 404, f"Job {name} does not exist"

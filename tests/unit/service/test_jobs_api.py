@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -9,10 +10,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.api.dependencies import Context
-from service.db import jobs, tables
+from service.db import access, jobs, projects, tables
+from service.db.tables import DEFAULT_PROJECT
 from service.jobs import networks
 from service.jobs.ingest import read_result
 from service.jobs.lifecycle import State
+from service.roles import Role
 from tests.unit.service.fake_ray import FakeRay
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec
@@ -91,9 +94,9 @@ def test_the_schema_describes_every_option(client: TestClient) -> None:
     assert [name for name, option in options.items() if not option.get("description")] == []
     assert [name for name, option in options.items() if "default" not in option] == ["dataset_id"]
     assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (60, 1)
-    assert JobSpec.model_validate({name: option.get("default", "ds-1") for name, option in options.items()}) == JobSpec(
-        dataset_id="ds-1"
-    )
+    defaults = {name: option.get("default", "ds-1") for name, option in options.items()}
+    assert (defaults.pop("priority"), defaults.pop("reproduces")) == (0, None)  # not of what a run reads
+    assert JobSpec.model_validate(defaults) == JobSpec(dataset_id="ds-1")
 
 
 def test_a_dry_run_says_what_would_be_trained_and_creates_nothing(
@@ -139,8 +142,8 @@ def test_a_network_is_built_before_the_job_is_taken(
 ) -> None:
     asked = []
 
-    def build(network: str, size: int, classes: int, spatial_dims: int) -> str:
-        asked.append((json.loads(network)["name"], size, classes, spatial_dims))
+    def build(network: str, size: int, classes: int, channels: int, spatial_dims: int) -> str:
+        asked.append((json.loads(network)["name"], size, classes, channels, spatial_dims))
         return "kernel larger than the image"
 
     monkeypatch.setattr(networks, "_build", build)
@@ -152,7 +155,7 @@ def test_a_network_is_built_before_the_job_is_taken(
     assert answer.json()["errors"][0]["reason"] == "kernel larger than the image"
     answer = client.post("/v1/jobs", json={**body, "image_size": 100})
     assert answer.json()["errors"][0]["field"] == "image_size"
-    assert asked == [("UNet", 64, 2, 2), ("UNet", 100, 2, 2)]
+    assert asked == [("UNet", 64, 2, 3, 2), ("UNet", 100, 2, 3, 2)]
 
 
 def test_pages_are_stable_while_jobs_are_added(client: TestClient, post: Callable[..., dict[str, object]]) -> None:
@@ -370,3 +373,111 @@ def test_the_log_of_an_ended_attempt_is_kept(
     assert answer.text == "epoch 1\nbroken, naïve"
     assert answer.headers["content-type"].startswith("text/plain")
     assert client.get(f"/v1/jobs/{job_id}/logs", params={"attempt": 2}).status_code == 404
+
+
+def test_a_job_goes_before_others_by_its_priority(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context, ray: FakeRay
+) -> None:
+    first, second = post(workers=3), post(priority=-4)
+    assert (first["priority"], second["priority"], "priority" in second["spec"]) == (0, -4, False)
+    assert client.patch(f"/v1/jobs/{second['id']}", json={"priority": 7}).json()["priority"] == 7
+    with context.database.read() as session:
+        assert [job.id for job in jobs.unfinished(session)] == [second["id"], first["id"]]
+    entries = client.get("/v1/audit", params={"action": "job.priority"}).json()["entries"]
+    assert [(entry["target"], entry["details"]) for entry in entries] == [(second["id"], {"before": -4, "priority": 7})]
+    body = {"dataset_id": first["spec"]["dataset_id"], "workers": 2}
+    told = {
+        priority: client.post("/v1/jobs", params={"dry_run": True}, json={**body, "priority": priority}).json()
+        for priority in (0, 1, 8)
+    }
+    assert [plan["cluster"]["starts"] for plan in told.values()] == ["later", "now", "now"]
+    assert told[0]["priority"] == 0
+    project = client.get(f"/v1/jobs/{first['id']}").json()["project_id"]
+    limited = client.patch(f"/v1/projects/{project}", json={"max_running_jobs": 0})
+    assert limited.json() == client.get(f"/v1/projects/{project}").json()
+    plan = client.post("/v1/jobs", params={"dry_run": True}, json=body).json()
+    assert plan["cluster"]["waiting_for"] == "its project's limit of 0 running jobs"
+    assert client.get("/v1/audit", params={"action": "project.change"}).json()["entries"][0]["details"] == {
+        "before": None,
+        "max_running_jobs": 0,
+    }
+    client.post(f"/v1/jobs/{second['id']}:cancel")
+    assert client.patch(f"/v1/jobs/{second['id']}", json={"priority": 1}).status_code == 409
+    for wrong in ({"priority": 11}, {"priority": 0, "state": "QUEUED"}, {}):
+        assert client.patch(f"/v1/jobs/{first['id']}", json=wrong).status_code == 422
+
+
+def test_only_an_admin_lets_a_job_go_first(
+    stranger: TestClient, context: Context, add_dataset: Callable[..., str]
+) -> None:
+    body = {"dataset_id": add_dataset()}
+    answers = {}
+    for role in (Role.TRAIN, Role.ADMIN):
+        key = access.new_key()
+        with context.sessions.begin() as session:
+            access.add_key(session, key, name=role, role=role, project_id=DEFAULT_PROJECT, created_by="tests")
+        headers = {"Authorization": f"Bearer {key}"}
+        posted = [stranger.post("/v1/jobs", json={**body, "priority": n}, headers=headers) for n in (-10, 0, 1)]
+        job_id = posted[0].json()["id"]
+        changed = [stranger.patch(f"/v1/jobs/{job_id}", json={"priority": n}, headers=headers) for n in (-1, 1)]
+        answers[role] = [answer.status_code for answer in (*posted, *changed)]
+    assert answers == {Role.TRAIN: [202, 202, 403, 200, 403], Role.ADMIN: [202, 202, 202, 200, 200]}
+
+
+def test_a_job_repeats_another_only_if_it_is_the_same(
+    client: TestClient, post: Callable[..., dict[str, object]], context: Context
+) -> None:
+    first = post(name="first", epochs=3, timeout_seconds=60)
+    again = client.post("/v1/jobs", json={**first["spec"], "name": "first again", "reproduces": first["id"]}).json()
+    assert (again["reproduces"], again["spec"]) == (first["id"], first["spec"] | {"name": "first again"})
+    entry = client.get("/v1/audit", params={"target": again["id"]}).json()["entries"][0]
+    assert entry["details"]["reproduces"] == first["id"]
+    answer = client.post("/v1/jobs", json={**first["spec"], "epochs": 4, "seed": 1, "reproduces": first["id"]})
+    assert (answer.status_code, [fault["field"] for fault in answer.json()["errors"]]) == (422, ["epochs", "seed"])
+    answer = client.post("/v1/jobs", json={**first["spec"], "reproduces": "job-none"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "reproduces")
+    client.post(f"/v1/jobs/{first['id']}:cancel")
+    assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{again['id']}").json()["reproduces"] == first["id"]
+
+
+def test_a_job_starts_from_a_model_of_its_own_kind_which_then_stays(
+    client: TestClient, finish_job: Callable[..., str], context: Context, add_dataset: Callable[..., str]
+) -> None:
+    before = finish_job("ds-before", "job-before", DEFAULT_PROJECT)
+    body = {"dataset_id": add_dataset(), "warm_start": before}
+    post = partial(client.post, "/v1/jobs")
+
+    def faults(**change: object) -> dict[str, str]:
+        answer = post(json=body | change)
+        assert answer.status_code == 422, answer.text
+        return {fault["field"]: fault["reason"] for fault in answer.json()["errors"]}
+
+    assert faults(network={"name": "SegResNet"}) == {"network.name": "is SegResNet, and UNet of the model"}
+    assert faults(network={"name": "UNet", "arguments": {"norm": "batch"}}).keys() == {"network.arguments"}
+    assert faults(warm_start="job-none") == {"warm_start": "there is no job 'job-none' in the project of the dataset"}
+    with context.sessions.begin() as session:
+        other = projects.add(session, "another").id
+    assert faults(dataset_id=add_dataset(project_id=other)).keys() == {"warm_start"}
+    three = add_dataset()
+    with context.sessions.begin() as session:
+        version = jobs.get_version(session, three, 1)
+        assert version is not None
+        version.mask_values = [0, 1, 2]
+    assert faults(dataset_id=three) == {
+        "dataset_id": "is 3 classes of 3 channels in 2 dimensions, "
+        "and 2 classes of 3 channels in 2 dimensions of the model"
+    }
+    assert post(json=body, params={"dry_run": True}).status_code == 200
+
+    job = post(json=body).json()
+    assert job["spec"]["warm_start"] == before
+    assert faults(warm_start=job["id"]) == {"warm_start": f"job {job['id']} has no model: it is QUEUED"}
+    refused = client.delete(f"/v1/jobs/{before}")
+    assert refused.status_code == 409
+    assert job["id"] in refused.json()["detail"]
+    client.post(f"/v1/jobs/{job['id']}:cancel")
+    assert client.get(f"/v1/models/{before}").json()["warm_start"] is None
+    assert client.delete(f"/v1/jobs/{before}").status_code == 204
+    retried = client.post(f"/v1/jobs/{job['id']}:retry")  # from a model that is not there any more
+    assert (retried.status_code, retried.json()["errors"][0]["field"]) == (422, "warm_start")

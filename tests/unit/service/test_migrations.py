@@ -250,7 +250,7 @@ def test_jobs_from_before_retries_were_never_retried(both_databases: str) -> Non
     migrations.upgrade(database.engine)
     with database.read() as session:
         (job,) = session.scalars(select(Job))
-        assert (job.id, job.attempt, job.attempts_before, job.retried_at) == ("job-1", 1, 0, None)
+        assert (job.id, job.attempt, job.attempts_before, job.retried_at, job.priority) == ("job-1", 1, 0, None, 0)
     before = rows_of(database.engine)["jobs"]
     migrations.downgrade(database.engine, "0004")
     migrations.upgrade(database.engine)

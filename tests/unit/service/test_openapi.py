@@ -18,6 +18,7 @@ from service.db import access, jobs, projects
 from service.db.tables import now
 from service.jobs.ingest import read_result
 from service.roles import Role
+from service.settings import Settings
 from tests.records import put_upload
 
 NOBODY, OPERATOR = "nobody", "operator"
@@ -45,6 +46,12 @@ CONFIG = {
         {"include-path-regex": "(:[a-z]+|/jobs/schema)$", "checks": {"allow_header_conformance": {"enabled": False}}},
     ],
 }
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Schemathesis asks without a pause: no limits."""
+    return settings.model_copy(update={"requests_per_minute": 0, "attempts_per_minute": 0})
 
 
 @pytest.fixture(params=[NOBODY, *Role, OPERATOR])

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from service.api.dependencies import Context
-from service.db import jobs
+from service.db import jobs, projects
 from service.db.tables import Attempt, Confidence, Epoch, Event, Job
 from service.jobs import ingest
 from service.jobs.intake import take_in, view_of
@@ -30,7 +30,7 @@ from service.metrics import Metrics
 from tests.integration.harness import wait_for
 from tests.unit.service.fake_ray import SAMPLES, FakeRay
 from workers.contract import keys
-from workers.contract.request import Failure, TrainRequest
+from workers.contract.request import Failure, JobSpec, TrainRequest
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_an_epoch_is_taken_in_whole_or_not_at_all(
 
 DIE_BEFORE_COMMIT = """
 import os, signal
-from service.db import jobs
+from service.db import jobs, projects
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag
 from service.main import open_context
@@ -510,6 +510,61 @@ def test_only_what_fits_is_submitted(ray: FakeRay, reconciler: Reconciler, queue
     reconciler.round()
     assert [read(job).state for job in (first, second, third)] == [State.FAILED, State.STARTING, State.STARTING]
     assert "exit code 3" in read(first).failure["cause"]
+
+
+def test_the_queue_goes_by_priority_and_by_the_limits_of_projects(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, read: Any
+) -> None:
+    ray.cpus = 2
+    running, usual, urgent = queue(), queue(), queue(workers=2)
+    with context.sessions.begin() as session:
+        job = jobs.lock_job(session, urgent)
+        assert job is not None
+        job.priority = 3
+        projects.lock(session, job.project_id).max_running_jobs = 2
+        first = jobs.lock_job(session, running)
+        assert first is not None
+        first.priority = 4
+    reconciler.round()
+    assert [read(job).state for job in (running, usual, urgent)] == [State.STARTING, State.QUEUED, State.QUEUED]
+    assert read(urgent).waiting_for == "2 CPUs (1 free of 2)"
+    assert read(usual).waiting_for == f"its project's limit of 2 running jobs: {running} runs, {urgent} is ahead"
+    ray.cpus = 8
+    reconciler.round()
+    assert (read(urgent).state, read(usual).state) == (State.STARTING, State.QUEUED)
+    assert read(usual).waiting_for == f"its project's limit of 2 running jobs: {running} and {urgent} run"
+    with context.sessions.begin() as session:
+        projects.lock(session, read(usual).project_id).max_running_jobs = None
+    reconciler.round()
+    assert read(usual).state == State.STARTING
+
+
+def test_what_an_attempt_ran_in_outlives_the_cluster_and_the_store(
+    context: Context, ray: FakeRay, reconciler: Reconciler, queue: Any, client: TestClient, scripted: ModuleType
+) -> None:
+    job_id = queue(seed=7)
+    url = f"/v1/jobs/{job_id}/environment"
+    reconciler.round()
+    assert client.get(url).status_code == 404
+    spec = JobSpec(dataset_id="ds-1", seed=7)
+    context.store.put(keys.environment(job_id, 1), b"{")
+    reconciler.round()  # what cannot be read stops nothing
+    scripted.write_environment(context.store, job_id, 1, spec)
+    reconciler.round()
+    assert client.get(url).json()["packages"]["torch"] == "2.9.0"
+    # The workers were started again, on another machine, before the attempt ended.
+    scripted.write_environment(context.store, job_id, 1, spec, packages={"torch": "2.9.1"})
+    finish(ray, f"{job_id}-1", "FAILED", -9)
+    reconciler.round()
+    context.store.delete(keys.environment(job_id, 1))
+    ray.runs.clear()
+    assert client.get(url).json()["packages"] == {"torch": "2.9.1"}  # of the newest that has said it
+    assert client.get(url, params={"attempt": 1}).json()["attempt"] == 1
+    assert client.get(url, params={"attempt": 2}).status_code == 404
+    scripted.write_environment(context.store, job_id, 2, spec)
+    reconciler.round()
+    assert client.get(url).json()["attempt"] == 2
+    assert client.get(url, params={"attempt": 3}).json()["detail"] == f"Job {job_id} has no attempt 3."
 
 
 def test_cancelling_before_and_while_it_runs(

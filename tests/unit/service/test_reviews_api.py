@@ -231,13 +231,14 @@ def test_the_next_version_has_what_was_decided(client: TestClient, context: Cont
     finished = answers[0].json()
     assert answers[1].json() == finished
     assert (finished["version"]["number"], finished["corrected"], finished["excluded"]) == (2, 1, 1)
+    assert finished["verified"] == 2
     assert finished["job"]["spec"] | {"dataset_version": 1} == JobSpec(
         dataset_id=dataset_id, epochs=7, name="first"
     ).model_dump(mode="json")
     assert (finished["job"]["state"], finished["job"]["spec"]["dataset_version"]) == (State.QUEUED, 2)
     second = version.removesuffix("1") + "2"
     kept = client.get(f"{second}/samples").json()["samples"]
-    assert [row["sample"] for row in kept] == ["a 1", "b", "d", "e"]
+    assert [(row["sample"], row["verified"]) for row in kept] == [("a 1", True), ("b", True), ("d", None), ("e", None)]
     assert np.array_equal(pixels(client.get(f"{second}/samples/b/mask").content), square(3, 9))
     # What was decided of labels that stay, stays; the new label was chosen by somebody who looked.
     decided = {row["sample"]: row["decision"] for row in client.get(f"{second}/reviews").json()["reviews"]}
@@ -245,6 +246,22 @@ def test_the_next_version_has_what_was_decided(client: TestClient, context: Cont
     assert review(client, version, "b")["decision"] == "corrected"
     again = client.post(f"{version}/reviews:finish", json={"again": "job-none"})
     assert again.status_code == 422
+
+
+def test_labels_that_were_found_right_make_a_version_too(client: TestClient, version: str) -> None:
+    assert decide(client, version, "a 1", 0, "accepted").status_code == 200
+    done = client.post(f"{version}/reviews:finish", json={})
+    assert (done.status_code, done.json()["verified"]) == (201, 1), done.text
+    second = version.removesuffix("1") + "2"
+    assert client.post(f"{second}/reviews:finish", json={}).status_code == 422  # they are known to be already
+    # Of another mask nobody has said so.
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("masks/a 1.png", png(square(3, 9)))
+    answer = client.post(second.removesuffix("/2"), files={"file": ("m.zip", sink.getvalue())})
+    assert answer.status_code == 201, answer.text
+    third = version.removesuffix("1") + "3"
+    assert client.get(f"{third}/samples").json()["samples"][0]["verified"] is None
 
 
 def test_two_people_are_compared(client: TestClient, version: str, person: Any) -> None:

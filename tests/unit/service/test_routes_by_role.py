@@ -22,6 +22,7 @@ from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
 from service.jobs.ingest import read_result
 from service.roles import Role
+from service.settings import Settings
 from tests.records import put_upload
 from workers.contract.request import JobSpec
 
@@ -156,6 +157,7 @@ ROWS = {
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
     "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
+    "PATCH /v1/jobs/{job_id}": Row(TRAIN, path="/v1/jobs/{queued}", body={"json": {"priority": -1}}),
     "POST /v1/jobs/{job_id}:cancel": Row(TRAIN, 202, path="/v1/jobs/{job}:cancel"),
     "POST /v1/jobs/{job_id}:retry": Row(TRAIN, 409, path="/v1/jobs/{job}:retry"),  # it has its model
     "DELETE /v1/jobs/{job_id}": Row(TRAIN, 409, path="/v1/jobs/{queued}"),  # it is not over
@@ -164,6 +166,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/histogram": Row(READ, path="/v1/jobs/{job}/histogram"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
+    "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
@@ -179,6 +182,9 @@ ROWS = {
     "GET /v1/projects": Row(READ, lists=True),
     "POST /v1/projects": Row(OPERATOR, 201, body={"json": {"name": "third"}}),
     "GET /v1/projects/{project_id}": Row(READ, path="/v1/projects/{project}"),
+    "PATCH /v1/projects/{project_id}": Row(
+        OPERATOR, path="/v1/projects/{project}", body={"json": {"max_running_jobs": 2}}
+    ),
     "POST /v1/projects/{project_id}/keys": Row(ADMIN, 201, path=KEYS, body={"json": {"name": "new", "role": "admin"}}),
     "GET /v1/projects/{project_id}/keys": Row(ADMIN, path=KEYS),
     "DELETE /v1/projects/{project_id}/keys/{key_id}": Row(ADMIN, 204, path=f"{KEYS}/{{key}}"),
@@ -240,6 +246,12 @@ def filled(value: Any, things: dict[str, str]) -> Any:
         for name, thing in things.items():
             value = value.replace(f"{{{name}}}", thing)
     return value
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody asks for everything here, too: no limits."""
+    return settings.model_copy(update={"attempts_per_minute": 0})
 
 
 @pytest.fixture
@@ -369,3 +381,26 @@ def test_lists_show_what_is_the_caller_s_and_nothing_else(world: World) -> None:
             for things in (world.own, world.other):
                 assert any(things[name] in everything for name in ("project", "dataset", "job")), route
             assert any(world.own[name] in seen for name in ("project", "dataset", "job")), route
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/jobs", "/v1/models"])
+def test_a_list_of_one_project_is_for_who_sees_it(world: World, path: str) -> None:
+    def ask(who: str, project: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {world.keys[who]}"}
+        return world.http.get(path, headers=headers, params={"project": project, "page_size": 1})
+
+    name = path.rpartition("/")[2]
+    for things, others in ((world.own, world.other), (world.other, world.own)):
+        answer = ask(OPERATOR, things["project"])
+        assert answer.status_code == 200
+        assert things["dataset"] in answer.text or things["job"] in answer.text
+        assert others["dataset"] not in answer.text and others["job"] not in answer.text
+    whole = world.http.get(path, headers={"Authorization": f"Bearer {world.keys[READ]}"}, params={"page_size": 1})
+    assert ask(READ, world.own["project"]).json()[name] == whole.json()[name]
+    refused, unknown = ask(ADMIN, world.other["project"]), ask(ADMIN, UNKNOWN["project"])
+    assert (refused.status_code, unknown.status_code) == (404, 404)
+    assert refused.json()["detail"] == unknown.json()["detail"].replace(UNKNOWN["project"], world.other["project"])
+    if token := ask(OPERATOR, world.own["project"]).json()["next_page_token"]:
+        headers = {"Authorization": f"Bearer {world.keys[OPERATOR]}"}
+        parameters = {"project": world.other["project"], "page_token": token}
+        assert world.http.get(path, headers=headers, params=parameters).status_code == 400, "another question"

@@ -110,6 +110,9 @@ def test_without_room_on_the_disk_samples_are_decoded_anew(store: ObjectStore, m
     store.put(keys.blob("ds-1", f"{5:063}0"), b"not an image any more")
     with pytest.raises(SampleUnreadable, match=r"sample 'noise-5' \(number 5\) cannot be read"):
         samples.batch(torch.tensor([2, 5]))
+    store.delete(keys.blob("ds-1", f"{5:063}0"))
+    with pytest.raises(SampleUnreadable, match=r"sample 'noise-5' \(number 5\) cannot be read: no object under"):
+        samples.batch(torch.tensor([2, 5]))
 
 
 def test_an_unreadable_sample_is_named_and_never_kept(store: ObjectStore) -> None:

@@ -8,6 +8,7 @@ from workers.contract.store import StoreUnavailable
 from workers.data import SampleUnreadable
 from workers.failures import describe
 from workers.network import NetworkRefused
+from workers.warm_start import WarmStartRefused
 
 SPEC = JobSpec(dataset_id="ds-1", batch_size=64)
 
@@ -22,6 +23,7 @@ SPEC = JobSpec(dataset_id="ds-1", batch_size=64)
         ),
         (NetworkRefused("UNet cannot be built: no"), "network", "UNet cannot be built: no"),
         (SampleUnreadable("sample 'a' (number 3) cannot be read: x"), "data", "sample 'a'"),
+        (WarmStartRefused("warm start: job job-1 has no model any more"), "data", "job-1 has no model"),
         (StoreUnavailable("the store at h:1 does not answer"), "store", "does not answer"),
         (ValueError("odd"), "internal", "ValueError: odd"),
     ],
@@ -31,6 +33,16 @@ def test_the_cause_is_named(error: Exception, kind: str, words: str) -> None:
     assert (alone.kind, on_worker.kind) == (kind, kind)
     assert words in alone.cause
     assert words in on_worker.cause
+
+
+def test_an_unreadable_sample_is_named_with_its_dataset_version_whoever_fails_with_it() -> None:
+    spec = JobSpec(dataset_id="ds-1", dataset_version=3)
+    bad, left = SampleUnreadable("sample 'a' (number 3) cannot be read: x"), RuntimeError("Connection closed by peer")
+    for failures in ({0: bad}, {0: left, 1: bad}, {0: left, 1: left, 2: bad}):
+        failure = describe(WorkerGroupError("failed", failures), spec)
+        assert failure.cause == "sample 'a' (number 3) cannot be read: x, in version 3 of dataset ds-1"
+        assert (failure.kind, "--exclude" in failure.hint) == ("data", True)
+        assert "SampleUnreadable" in failure.detail
 
 
 def test_out_of_memory_names_the_worker_and_the_batch_size_to_try() -> None:

@@ -145,7 +145,7 @@ def test_without_room_on_the_disk_volumes_are_decoded_anew(store: ObjectStore, m
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
     lose_files(store)
     volumes.volume(2)
-    with pytest.raises(KeyError, match="no object under"):
+    with pytest.raises(SampleUnreadable, match=r"'volume-5'.*no object under"):
         volumes.volume(5)
 
 

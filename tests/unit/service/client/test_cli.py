@@ -52,7 +52,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     plan = json.loads(dale("train", dataset[1], "--workers", "2", "--dry-run", "--json").output)
     assert (plan["dataset"]["sample_count"], plan["cluster"]["cpus"]) == (4, 2)
     assert re.search(r"learning_rate +0.002", dale("train", dataset[1], "--dry-run").output)
+    assert [one["field"] for one in plan["suggested"]] == ["image_size"]  # workers were given
     assert dale("jobs", "--json").output.strip() == "[]"
+    better = json.loads(dale("train", dataset[1], "--suggested", "--epochs", "2", "--json").stdout)
+    assert (better["spec"]["image_size"], better["spec"]["epochs"]) == (plan["suggested"][0]["value"], 2)
+    dale("cancel", better["id"])
+    dale("delete", better["id"], "--yes")
     options = "--set temperature=0.1 --set start=0.3 --network UNet --epochs 3 --workers 2 --name first"
     done = dale(
         "train", f"{dataset[1]}:1", *options.split(), "--network-arguments", '{"channels": [8, 16], "strides": [2]}'
@@ -73,6 +78,12 @@ def test_a_user_s_way_from_folder_to_job(dale: Run, folder: Path) -> None:
     assert job_id[1] in listed
     assert "first" in listed
     assert "its turn" in dale("job", job_id[1]).output
+    assert "has priority -3" in dale("priority", job_id[1], "-3").output
+    assert re.search(r"priority +-3", dale("job", job_id[1]).output)
+    assert dale("priority", job_id[1], "11").exit_code == 2
+    project = json.loads(dale("projects", "list", "--json").output)[0]["id"]
+    assert "at most 3 jobs" in dale("projects", "limit", project, "3").output
+    assert "no limit" in dale("projects", "limit", project, "none").output
     assert "CANCELLED" in dale("cancel", job_id[1]).output
     assert json.loads(dale("jobs", "--state", "cancelled", "--json").output)[0]["id"] == job_id[1]
     assert "QUEUED" in dale("retry", job_id[1]).output
@@ -182,6 +193,40 @@ def test_packing_takes_of_nnunet_what_is_trained_on(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     with as_archive(tmp_path) as archive, zipfile.ZipFile(archive) as packed:
         assert packed.namelist() == ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "dataset.json"]
+
+
+def packed_of(folder: Path, files: dict[str, bytes], layout: str = "auto") -> list[str]:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    with as_archive(folder, layout=layout) as archive, zipfile.ZipFile(archive) as packed:
+        return packed.namelist()
+
+
+DICOM = bytes(128) + b"DICM"
+
+
+def test_packing_takes_of_coco_descriptions_and_images(tmp_path: Path) -> None:
+    files = {"annotations/instances_x.json": b"{}", "train/a/1.jpg": b"x", "2.PNG": b"x", ".cache/3.png": b"x"}
+    taken = ["2.PNG", "annotations/instances_x.json", "train/a/1.jpg"]
+    assert packed_of(tmp_path, files | {"notes.txt": b"x", "scan": DICOM}) == taken
+
+
+def test_packing_takes_of_dicom_what_is_dicom(tmp_path: Path) -> None:
+    files = {"p1/0001": DICOM, "p1/seg.dcm": DICOM, "p1/readme.txt": b"x", "list.json": b"[]", ".DS_Store": DICOM}
+    assert packed_of(tmp_path, files) == ["p1/0001", "p1/seg.dcm"]
+
+
+def test_packing_by_a_layout_that_is_asked_for(tmp_path: Path) -> None:
+    files = {"images/1.png": b"x", "masks/1.png": b"x", "all.json": b"{}", "scan": DICOM}
+    assert packed_of(tmp_path, files) == ["images/1.png", "masks/1.png"]
+    assert packed_of(tmp_path, {}, "coco") == ["all.json", "images/1.png", "masks/1.png"]
+    assert packed_of(tmp_path, {}, "dicom") == ["scan"]
+    with pytest.raises(ValueError, match="no folder imagesTr"):
+        packed_of(tmp_path, {}, "nnunet")
+    (tmp_path / "scan").unlink()
+    with pytest.raises(ValueError, match="no files of the layout dicom"):
+        packed_of(tmp_path, {}, "dicom")
 
 
 def test_help_tells_the_contract_s_defaults() -> None:

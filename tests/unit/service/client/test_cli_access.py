@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli import app
 from service.client import Client, Refused
+from service.db.tables import DEFAULT_PROJECT
 
 KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 Run = Callable[..., Result]
@@ -75,9 +76,33 @@ def test_the_operator_s_own_keys(dale: Run) -> None:
         (("keys", "create", "x", "--role", "owner"), "read, review, train, admin"),
         (("keys", "revoke", "key-none", "--operator"), "no key 'key-none'"),
         (("audit", "--action", "x"), "action"),
+        (("audit", "--since", "yesterday"), "7d"),
+        (("jobs", "--project", "prj-none"), "prj-none"),
+        (("datasets", "--project", "prj-none"), "prj-none"),
         (("projects", "create", "default"), "already"),
     ],
 )
 def test_refusals_are_words_and_code_2(dale: Run, words: tuple[str, ...], said: str) -> None:
     done = CliRunner().invoke(app, list(words))
     assert (done.exit_code, said in done.stderr.replace("\n", " ")) == (2, True), done.output
+
+
+def test_the_trail_of_some_days(dale: Run) -> None:
+    dale("projects", "create", "skin")
+    listed = json.loads(dale("audit", "--since", "1h", "--json").output)
+    assert [entry["action"] for entry in listed] == ["project.create"]
+    assert json.loads(dale("audit", "--until", "1h", "--json").output) == []
+    at = listed[0]["at"]
+    assert len(json.loads(dale("audit", "--since", at, "--json").output)) == 1
+    assert json.loads(dale("audit", "--until", at, "--json").output) == []
+
+
+def test_lists_of_one_project(dale: Run, add_dataset: Callable[..., str]) -> None:
+    project = found(r"Project (prj-\w+)", dale("projects", "create", "skin"))
+    dataset = add_dataset(2)
+    assert [one["id"] for one in json.loads(dale("datasets", "--json").output)] == [dataset]
+    assert json.loads(dale("datasets", "--project", project, "--json").output) == []
+    assert [one["id"] for one in json.loads(dale("datasets", "--project", DEFAULT_PROJECT, "--json").output)] == [
+        dataset
+    ]
+    assert json.loads(dale("jobs", "--project", project, "--json").output) == []

@@ -52,7 +52,10 @@ def test_decide_take_back_and_finish(run: Run, dale: Client, dataset: str, folde
     assert "excluded" in table and "twice" in table
     finished = run("finish", first)
     assert finished.exit_code == 0, finished.output
-    assert "version 2: 3 samples" in finished.output and "1 labels are corrected, 1 samples left out" in finished.output
+    assert (
+        "version 2: 3 samples" in finished.output
+        and "1 labels are corrected, 1 samples left out, 1 labels verified" in finished.output
+    )
     assert [change.sample for change in dale.difference(dataset, 1, 2)] == ["case 0", "case 2"]
     assert run("list", dataset).exit_code == 2
 

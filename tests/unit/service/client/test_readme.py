@@ -14,14 +14,15 @@ from service.cli import app as commands
 
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text()
+DATASETS = (ROOT / "docs/datasets.md").read_text()
 
 
 def test_its_commands_and_options_exist() -> None:
     known = dict(typer.main.get_command(commands).commands)  # type: ignore[attr-defined]
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
-    for group in ("keys", "projects"):
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README + DATASETS, re.DOTALL))
+    for group in ("keys", "projects", "review"):
         known |= {f"{group} {name}": command for name, command in known[group].commands.items()}
-    used = re.findall(r"^(?:\S*bin/)?dale ((?:keys |projects )?[\w-]+)(.*?)(?:#|$)", shell, re.MULTILINE)
+    used = re.findall(r"^(?:\S*bin/)?dale ((?:keys |projects |review )?[\w-]+)(.*?)(?:#|$)", shell, re.MULTILINE)
     assert {name for name, _ in used} >= {"serve", "login", "upload", "train", "samples", "fetch"}
     for name, rest in used:
         options = {option for parameter in known[name].params for option in parameter.opts}
@@ -29,7 +30,7 @@ def test_its_commands_and_options_exist() -> None:
 
 
 def test_its_addresses_exist(client: TestClient, app: FastAPI) -> None:
-    paths = {path.split("?")[0] for path in re.findall(r"\$DALE(/v1/[^\"\s]*)", README)}
+    paths = {path.split("?")[0] for path in re.findall(r"\$DALE(/v1/[^\"\s]*)", README + DATASETS)}
     assert len(paths) >= 8
     routes = [re.sub(r"\{\w+\}", "[^/]+", path) for path in app.openapi()["paths"]]
     for path in paths:

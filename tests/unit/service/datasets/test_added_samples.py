@@ -152,7 +152,7 @@ def test_images_do_not_come_among_volumes(create: Create, correct: Correct, uplo
     dataset = create(nnunet_files(2, EDGE))
     files = {"images/a.png": upload.photo(), "masks/a.png": upload.encode(upload.disc(1))}
     found = faults(correct(dataset, files))
-    assert found == dict.fromkeys(files, "is not NIfTI (.nii or .nii.gz) by its name (.png)")
+    assert found == dict.fromkeys(files, "is not NIfTI (.nii or .nii.gz) or MetaImage (.mha) by its name (.png)")
 
 
 def test_another_image_of_a_name_comes_in_two_versions(

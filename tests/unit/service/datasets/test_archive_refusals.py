@@ -135,7 +135,7 @@ def test_a_directory_without_end_is_not_loaded(upload: Any) -> None:
 
 def test_unpacking_stops_at_the_limit_whatever_was_announced(upload: Any) -> None:
     archive = Archive(upload.zip(upload.good(1)), ImportLimits())
-    archive._limits = ImportLimits(max_member_bytes=100)
+    archive.limits = ImportLimits(max_member_bytes=100)
     with pytest.raises(MemberFault, match="more than 100 bytes"):
         archive.extract(archive.members[0], upload.scratch / "image")
 

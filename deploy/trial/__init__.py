@@ -1,0 +1,1 @@
+"""The parts of `deploy/try-cluster`: the compose file, run on one machine without containers."""

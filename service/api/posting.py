@@ -1,0 +1,152 @@
+"""What is posted to train, and what a dry run answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from service.api.fields import Id
+from service.db.tables import Job
+from service.errors import FieldError, Forbidden, Invalid
+from service.jobs.advice import Advice
+from service.jobs.checks import Checked
+from service.roles import Caller, Role
+from workers.contract.request import JobSpec
+
+MAY_DIFFER = {"name", "timeout_seconds"}
+Priority = Annotated[
+    int, Field(ge=-10, le=10, description="jobs of higher priority start first; above 0 it is for the project's admins")
+]
+
+
+class PostedJob(JobSpec):
+    """A training job as it is posted: what to train, and what only the queue needs to know."""
+
+    priority: Priority = 0
+    reproduces: Id | None = Field(
+        default=None, description="a job that this one repeats: refused where it is not the same"
+    )
+
+    @property
+    def spec(self) -> JobSpec:
+        """What a run reads."""
+        return JobSpec.model_validate(self.model_dump(include=set(JobSpec.model_fields)))
+
+
+class PlannedDataset(BaseModel):
+    """The dataset version that a job would train on."""
+
+    dataset_id: str
+    version: int
+    sample_count: int
+    train_count: int = Field(description="samples that are trained on; the others are held out")
+    spatial_dims: int = Field(description="2: images, 3: volumes")
+    classes: int
+
+
+class PlannedResources(BaseModel):
+    """What a job would take of the cluster, and when."""
+
+    cpus: float
+    gpus: float
+    starts: Literal["now", "later", "unknown"] = Field(description="unknown: the cluster does not answer now")
+    waiting_for: str = Field(description="what it would wait for; empty if for nothing")
+
+
+class PlannedMemory(BaseModel):
+    """About what each worker takes at the height of a step, in bytes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    teacher: int
+    activations: int = Field(description="what the forward pass keeps, and as much again that comes and goes")
+    process: int = Field(description="the libraries")
+    total: int
+
+
+class SuggestedValue(BaseModel):
+    """A value for a field that was left out. The job itself keeps the default unless the value is posted."""
+
+    field: str
+    value: int
+    reason: str
+
+
+class JobPlan(BaseModel):
+    """What a POST without `dry_run` would train. It holds for the moment: nothing is set aside."""
+
+    project_id: str
+    spec: JobSpec = Field(description="with the defaults filled in")
+    priority: int
+    dataset: PlannedDataset
+    cluster: PlannedResources
+    memory: PlannedMemory | None = Field(
+        description="null: unknown, as the service has no torch to build networks with"
+    )
+    suggested: list[SuggestedValue] = Field(description="values for fields that were left out, for this dataset")
+    warnings: list[str] = Field(description="what will probably go wrong; the job is taken all the same")
+
+
+def plan_of(posted: PostedJob, checked: Checked, advice: Advice) -> JobPlan:
+    """What would become of a job that was found good."""
+    version, waiting = checked.version, checked.waiting_for
+    return JobPlan(
+        project_id=checked.project_id,
+        spec=posted.spec,
+        priority=posted.priority,
+        dataset=PlannedDataset(
+            dataset_id=version.dataset_id,
+            version=version.number,
+            sample_count=version.sample_count,
+            train_count=version.train_count,
+            spatial_dims=version.spatial_dims,
+            classes=len(version.mask_values),
+        ),
+        cluster=PlannedResources(
+            cpus=checked.need.cpus,
+            gpus=checked.need.gpus,
+            starts="unknown" if waiting is None else "later" if waiting else "now",
+            waiting_for=waiting or "",
+        ),
+        memory=PlannedMemory(**asdict(advice.memory), total=advice.memory.total) if advice.memory else None,
+        suggested=[SuggestedValue(**asdict(one)) for one in advice.suggested],
+        warnings=advice.warnings,
+    )
+
+
+def check_reproduces(posted: PostedJob, before: Job | None, caller: Caller) -> None:
+    """A job repeats another only if a run reads the same of both, but for the name and how long it may take.
+
+    Raises:
+        Invalid: there is no such job for this caller, or the jobs differ; says in what.
+    """
+    if before is None or not caller.sees(before.project_id):
+        reason = f"there is no job {posted.reproduces!r}"
+        hint = "GET /v1/jobs lists what there is"
+        raise Invalid(
+            f"{reason[0].upper()}{reason[1:]} to repeat.", [FieldError(field="reproduces", reason=reason, hint=hint)]
+        )
+    old, new = JobSpec.model_validate(before.spec), posted.spec
+    names = [name for name in JobSpec.model_fields if name not in MAY_DIFFER]
+    faults = [
+        FieldError(field=name, reason=f"is not as in {before.id}", hint="leave out reproduces, or post its spec")
+        for name in names
+        if getattr(old, name) != getattr(new, name)
+    ]
+    if faults:
+        raise Invalid(f"This is not job {before.id} again.", faults)
+
+
+def check_priority(caller: Caller, priority: int) -> None:
+    """Who may train may let others go first; to go before others is for an admin to allow.
+
+    Raises:
+        Forbidden: the caller may not give a job this priority.
+    """
+    if priority > 0 and not caller.role.includes(Role.ADMIN):
+        hint = "leave it at 0 or below, or ask an admin of the project"
+        fault = FieldError(field="priority", reason=f"is above 0, and the key's role is {caller.role}", hint=hint)
+        raise Forbidden(f"A priority above 0 is for admins; the role of the key shown is {caller.role}.", [fault])
