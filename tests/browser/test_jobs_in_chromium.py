@@ -57,15 +57,20 @@ def test_from_the_dataset_over_a_dry_run_to_the_job(
     expect(page.locator("#plan")).to_contain_text("Trains SegResNet by dale for 7 epochs on 6 images of 2 classes")
     expect(page.locator("#plan")).to_contain_text("It would start now")
     assert len(client.get("/v1/jobs").json()["jobs"]) == 1
+    body = {"dataset_id": "ds-pages", "epochs": 7, "network": {"name": "SegResNet"}}
+    advised = client.post("/v1/jobs?dry_run=true", json=body).json()["suggested"][0]
+    field, value = advised["field"], str(advised["value"])
+    page.get_by_role("button", name=f"Take {field.replace('_', ' ')} {value}", exact=True).click()
     page.reload()  # loses nothing
     expect(page.get_by_label("Epochs")).to_have_value("7")
     expect(page.get_by_label("Network", exact=True)).to_have_value("SegResNet")
+    expect(page.locator(f'[name="{field}"]')).to_have_value(value)
     page.get_by_role("button", name="Train").click()
     page.wait_for_url(re.compile("/jobs/job-[0-9a-f]"))
     expect(page.get_by_role("heading", level=1)).to_have_text("<i>first</i>")
     spec = client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["spec"]
     assert (spec["epochs"], spec["network"]["name"], spec["method"]["name"]) == (7, "SegResNet", "dale")
-    assert (spec["dataset_id"], spec["dataset_version"], spec["batch_size"]) == ("ds-pages", 1, 16)
+    assert (spec["dataset_id"], spec["dataset_version"], str(spec[field])) == ("ds-pages", 1, value)
 
 
 def test_errors_stand_beside_their_fields(page: Page, url: str, ray: FakeRay, finished_job: str) -> None:
