@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.api.datasets import UploadFields, version_resource
+from service.api.datasets import BODY, UploadFields, version_resource
 from service.api.dependencies import SessionDep
 from service.api.jobs import resource
 from service.db import datasets, differences, projects
@@ -38,6 +38,7 @@ def show_upload(request: Request, session: SessionDep, visitor: VisitorDep) -> R
     found = projects.page(session, visitor.project_id, 100, None)
     values = {
         "fields": fields,
+        "about": BODY["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["file"]["description"],
         "projects": found if visitor.operator and len(found) > 1 else [],
         "default_project": DEFAULT_PROJECT,
     }
