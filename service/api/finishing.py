@@ -49,7 +49,7 @@ class Finished(BaseModel):
 
 
 @router.post(
-    "/{number}/reviews:finish", status_code=201, response_model=Finished, responses=problems(400, 403, 409, 503)
+    "/{number}/reviews:finish", status_code=201, response_model=Finished, responses=problems(400, 403, 409, 413, 503)
 )
 def finish_review(
     dataset_id: str,

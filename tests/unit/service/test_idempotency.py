@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from sqlalchemy import update
 from service.api.dependencies import Context
 from service.db import access
 from service.db.tables import IdempotencyKey, now
+from service.jobs import checks
 
 API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 
@@ -72,9 +74,12 @@ def test_while_the_first_is_answered_the_second_is_told_to_wait(
 ) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> None:
+    check = checks.check
+
+    def slow(*arguments: Any, **named: Any) -> checks.Checked:
         entered.set()
         assert go_on.wait(30)
+        return check(*arguments, **named)
 
     monkeypatch.setattr("service.jobs.checks.check", slow)
     answers = []

@@ -180,11 +180,11 @@ def test_a_reconciler_by_itself_can_be_scraped(settings: Settings, context: Cont
     metrics.last_round.set(1234)
     with listening(context, metrics):
         wait_for(lambda: reachable(url), seconds=30)
-        assert httpx.get(url).status_code == 401
-        value = parse(httpx.get(url, headers=headers).text)
+        assert httpx.get(url, timeout=30).status_code == 401
+        value = parse(httpx.get(url, headers=headers, timeout=30).text)
         assert value("dale_reconciler_last_round_timestamp_seconds") == 1234
         assert value("dale_jobs", state="QUEUED") is None, "those are told by the API, once"
-        assert httpx.get(url.replace("metrics", "v1/jobs"), headers=headers).status_code == 404
+        assert httpx.get(url.replace("metrics", "v1/jobs"), headers=headers, timeout=30).status_code == 404
     assert not reachable(url)
     assert "metrics" not in {thread.name for thread in threading.enumerate()} - before
 

@@ -103,6 +103,7 @@ def test_every_hyperparameter_of_a_job_reaches_the_method() -> None:
         "alignment": "mmd",
         "alignment_weight": 9.0,
         "feature_layer": "model.0",
+        "begin_with": "agreement",
     }
     assert set(given) == set(dale.DaleConfig.__dataclass_fields__)
     assert dale_config(spec_of(method={"name": "dale", **given})) == dale.DaleConfig(**given)  # type: ignore[arg-type]
