@@ -14,6 +14,7 @@ from service.api import (
     attempts,
     audit,
     class_masks,
+    dataset_overlays,
     datasets,
     deletion,
     events,
@@ -22,6 +23,7 @@ from service.api import (
     grid,
     health,
     held_out,
+    histograms,
     jobs,
     keys,
     metrics,
@@ -46,7 +48,7 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.settings import Settings
-from service.web import pages, review_pages
+from service.web import dataset_pages, job_pages, pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -125,11 +127,15 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         held_out,
         grid,
         class_masks,
+        histograms,
         models,
         overlays,
+        dataset_overlays,
         projects,
         keys,
         audit,
+        dataset_pages,
+        job_pages,  # /jobs/new before /jobs/{job_id}
         pages,
         review_pages,
     ):

@@ -183,7 +183,7 @@ async def read_upload(request: Request, _target: TargetDep) -> AsyncIterator[Upl
         yield Upload(fields, file.file)
 
 
-BODY = {
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {

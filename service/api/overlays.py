@@ -112,16 +112,16 @@ def read_overlay(
         picture = imaging.render(drawn.image, outlined, drawn.prediction, size, kind, drawn.aspect)
         return Response(picture, headers=headers, media_type=f"image/{kind}")
     try:
-        image = imaging.decode_image(_fetched(context.store.read(keys.blob(row.dataset_id, row.image_sha256))))
+        image = imaging.decode_image(fetched(context.store.read(keys.blob(row.dataset_id, row.image_sha256))))
         mask = None
         if label:
-            mask = imaging.decode_mask(_fetched(context.store.read(keys.blob(row.dataset_id, row.mask_sha256))))
+            mask = imaging.decode_mask(fetched(context.store.read(keys.blob(row.dataset_id, row.mask_sha256))))
     except ObjectMissing as error:
         raise NotFound(f"The files of sample {row.name!r} are gone from the object store.") from error
     predicted = None
     if state is Prediction.SHOWN:
         try:
-            predicted = imaging.decode_mask(_fetched(context.store.read(keys.prediction(job.id, row.ordinal))))
+            predicted = imaging.decode_mask(fetched(context.store.read(keys.prediction(job.id, row.ordinal))))
         except ObjectMissing:
             headers["Dale-Prediction"] = Prediction.NONE
             del headers["ETag"]
@@ -138,7 +138,7 @@ def _prediction_state(job: tables.Job, asked: bool) -> Prediction:
     return Prediction.NONE if state.terminal else Prediction.NOT_YET
 
 
-def _fetched(chunks: Iterable[bytes]) -> IO[bytes]:
+def fetched(chunks: Iterable[bytes]) -> IO[bytes]:
     """An object as a seekable file; a large one lies on disk."""
     file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed with its last reference
     for chunk in chunks:

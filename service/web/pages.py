@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
+from service.api.datasets import version_resource
 from service.api.dependencies import SESSION_COOKIE, AdmissionDep, Context, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
 from service.api.volume_pictures import slice_place
@@ -18,9 +19,10 @@ from service.db import access, audit, datasets, jobs
 from service.db.tables import Job, JobSample
 from service.errors import Invalid, NotFound, TooManyRequests
 from service.jobs.lifecycle import State
-from service.roles import Caller
+from service.roles import Caller, Role
 from service.slices import Axis, Place
 from service.web.charts import points
+from service.web.job_live import live
 
 FOLDER = Path(__file__).parent
 PER_PAGE = 24
@@ -137,11 +139,13 @@ def show_home(request: Request, session: SessionDep, visitor: VisitorDep) -> Res
         return to_sign_in(request)
     found = datasets.page(session, visitor.project_id, 50, None)
     newest = datasets.newest_versions(session, [dataset.id for dataset in found])
+    newest_shown = [(dataset, version_resource(newest[dataset.id])) for dataset in found if dataset.id in newest]
     listed = jobs.page_of_jobs(session, seen=visitor.project_id, state=None, after=None, limit=100)
     values = {
-        "datasets": [(dataset, newest[dataset.id]) for dataset in found if dataset.id in newest],
+        "datasets": newest_shown,
         "jobs": [resource(job) for job in listed],
         "names": {dataset.id: dataset.name for dataset in found},
+        "may_train": visitor.role.includes(Role.TRAIN),
     }
     return page(request, "home.html", values)
 
@@ -182,7 +186,7 @@ def show_job(
         "predicted": job.state == State.SUCCEEDED,
         "earlier": jobs.earlier_job(session, job) if job.state == State.SUCCEEDED else None,
     }
-    return page(request, "job.html", values)
+    return page(request, "job.html", values | live(session, job, visitor))
 
 
 @router.get("/jobs/{job_id}/samples/{sample}")
@@ -251,6 +255,12 @@ def neighbour(session: SessionDep, job: Job, row: JobSample, step: int) -> str |
         limit=1,
     )
     return found[0].name if found else None
+
+
+def forbidden(request: Request, visitor: Caller, needed: Role, what: str) -> HTMLResponse:
+    """A page that says which role is needed, and which the visitor has."""
+    detail = f"{what} needs a key with the role {needed}; the role of yours is {visitor.role}. An admin makes keys."
+    return page(request, "missing.html", {"title": "Not for this key", "detail": detail}, status=403)
 
 
 def missing(request: Request, detail: str) -> HTMLResponse:

@@ -29,8 +29,10 @@ def test_from_sign_in_to_the_most_doubted_sample(finished_job: str, page: Page, 
     first = cards.first.locator(".name").inner_text()
     cards.first.get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(first)
+    page.wait_for_load_state()  # the script that listens to keys runs before that
     page.keyboard.press("ArrowRight")
     expect(page.locator("main")).to_contain_text("#2 of 6")
+    page.wait_for_load_state()
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("heading", level=1)).to_have_text(first)
 

@@ -1,31 +1,44 @@
-// Live progress from the job's event stream; the page is drawn anew by the server when an epoch or the job ends.
-const job = document.getElementById("job");
+// Live progress from the job's event stream. What the server draws of a job is fetched anew when an epoch or the job
+// ends, and put in the place of what is shown; the page itself stays.
+import { problemOf } from "/static/forms.js";
+
+const job = document.getElementById("job"), at = (id) => document.getElementById(id);
 const over = ["SUCCEEDED", "FAILED", "CANCELLED", "DELETING"];
+const LOG_LINES = 40, LOG_SECONDS = 4;
 
 function duration(seconds) {
   const s = Math.max(0, Math.round(seconds));
   return s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : s >= 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s} s`;
 }
 
-// Replace the page's main part by what the server shows now, without losing the scroll position or the event stream.
+// Without losing scroll position, focus or the event stream.
 async function refresh() {
   const answer = await fetch(location.href);
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  document.getElementById("state").replaceWith(fresh.getElementById("state"));
-  const charts = fresh.querySelector(".charts"), old = document.querySelector(".charts");
-  if (charts && old) old.replaceWith(charts);
-  else if (charts) job.append(charts);
-  if (!document.querySelector(".cards") && fresh.querySelector(".cards")) location.reload();
+  const focused = document.activeElement?.id;
+  for (const part of fresh.querySelectorAll("[data-live]")) at(part.id)?.replaceWith(part);
+  if (focused) at(focused)?.focus({ preventScroll: true });
+  // The samples move with every epoch; they are not changed under a reader's eyes, but for the first time.
+  if (!document.querySelector(".cards") && fresh.querySelector(".cards")) at("samples").replaceWith(fresh.getElementById("samples"));
+}
+
+async function showLog() {
+  const answer = await fetch(`/v1/jobs/${job.dataset.id}/logs`);
+  const text = answer.ok ? await answer.text() : (await problemOf(answer)).detail;
+  const log = at("log"), atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  log.textContent = text.trimEnd().split("\n").slice(-LOG_LINES).join("\n") || "Nothing yet.";
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
 if (!over.includes(job.dataset.state)) {
   const events = new EventSource(`/v1/jobs/${job.dataset.id}/events`);
+  const logging = setInterval(() => at("log-part").open && !document.hidden && showLog().catch(() => {}), LOG_SECONDS * 1000);
   events.addEventListener("progress", (event) => {
-    const p = JSON.parse(event.data), bar = document.getElementById("bar");
+    const p = JSON.parse(event.data), bar = at("bar");
     bar.max = p.steps;
     bar.value = p.step;
-    document.getElementById("eta").textContent =
+    at("eta").textContent =
       `epoch ${p.epoch + 1} of ${p.epochs} · ${duration(p.eta_seconds)} left · ${p.samples_per_second.toFixed(0)} samples/s`;
   });
   let pending = null;
@@ -34,17 +47,31 @@ if (!over.includes(job.dataset.state)) {
     pending = setTimeout(refresh, 300);
   }
   events.addEventListener("epoch", refreshSoon);
-  events.addEventListener("state", (event) => {
-    const state = JSON.parse(event.data).state;
-    if (over.includes(state)) {
-      events.close();
-      location.reload();
-    } else refreshSoon();
+  events.addEventListener("state", refreshSoon);
+  // The service ends the stream when the job is over; then the page is loaded once more, with the predictions.
+  events.addEventListener("error", async () => {
+    const answer = await fetch(`/v1/jobs/${job.dataset.id}`);
+    if (!answer.ok || !over.includes((await answer.json()).state)) return; // the browser connects again by itself
+    events.close();
+    clearInterval(logging);
+    location.reload();
   });
 }
+showLog().catch(() => {});
 
-document.getElementById("cancel")?.addEventListener("click", async (event) => {
-  event.target.disabled = true;
-  await fetch(`/v1/jobs/${job.dataset.id}:cancel`, { method: "POST" });
-  refresh();
+// Buttons are drawn anew with the rest, so the page listens and not they.
+job.addEventListener("click", async ({ target }) => {
+  const deed = target.dataset?.deed;
+  if (!deed) return;
+  if (deed === "delete" && !confirm("Delete this job with its history and its model? There is no way back.")) return;
+  target.disabled = true;
+  const path = `/v1/jobs/${job.dataset.id}`;
+  const answer = await (deed === "delete" ? fetch(path, { method: "DELETE" }) : fetch(`${path}:${deed}`, { method: "POST" }));
+  at("deed-problem").hidden = answer.ok;
+  if (!answer.ok) {
+    at("deed-problem").textContent = (await problemOf(answer)).detail;
+    target.disabled = false;
+  } else if (deed === "delete") location.assign("/");
+  else if (deed === "retry") location.reload(); // there is a stream to follow again
+  else await refresh();
 });

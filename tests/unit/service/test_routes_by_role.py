@@ -109,6 +109,9 @@ ROWS = {
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/mask": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/mask"
     ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/overlay": Row(
+        READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/overlay"
+    ),
     # Reviews
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews": Row(READ, path=f"{DATASET}/versions/1/reviews"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews/agreement": Row(
@@ -160,6 +163,7 @@ ROWS = {
     "DELETE /v1/jobs/{job_id}": Row(TRAIN, 409, path="/v1/jobs/{queued}"),  # it is not over
     "GET /v1/jobs/{job_id}/events": Row(READ, path="/v1/jobs/{job}/events"),
     "GET /v1/jobs/{job_id}/epochs": Row(READ, path="/v1/jobs/{job}/epochs"),
+    "GET /v1/jobs/{job_id}/histogram": Row(READ, path="/v1/jobs/{job}/histogram"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
@@ -201,6 +205,9 @@ ROWS = {
     "POST /login": Row(NOBODY, 401, page=True, body={"data": {"key": "wrong"}}),
     "POST /logout": Row(NOBODY, 303, page=True),
     "GET /": Row(READ, page=True, lists=True),
+    "GET /datasets/new": Row(TRAIN, page=True),
+    "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /jobs/new": Row(TRAIN, path="/jobs/new?dataset={dataset}", page=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
     "GET /jobs/{job_id}/before": Row(READ, 404, path="/jobs/{job}/before", page=True),  # there is no earlier version
     "GET /jobs/{job_id}/review": Row(READ, path="/jobs/{job}/review", page=True),
