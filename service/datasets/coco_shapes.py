@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service import rle
+
 MAX_OUTLINE = 2_000_000  # pixels along the edges of one annotation; time and memory of drawing grow with it
-LONGEST_NUMBER = 10  # characters of 5 bits in a packed count
 
 
 class ShapeFault(Exception):
@@ -110,24 +111,8 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> Runs:
 
 
 def _unpacked(text: str) -> list[int]:
-    """Counts from COCO's string: 5 bits a character, the lowest first; later ones are differences to the last but one.
-
-    A character is 48 more than what it holds: bit 5 says that more follow, bit 4 of the last is the sign.
-    """
-    counts: list[int] = []
-    number = length = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or length == LONGEST_NUMBER:
-            raise ShapeFault("has packed counts that cannot be read")
-        number |= (bits & 31) << 5 * length
-        length += 1
-        if bits & 32:
-            continue
-        if bits & 16:
-            number -= 1 << 5 * length
-        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
-        number = length = 0
-    if length:
-        raise ShapeFault("has packed counts that end too early")
-    return counts
+    """The counts in COCO's string."""
+    try:
+        return rle.unpack(text)
+    except ValueError as error:
+        raise ShapeFault(f"has packed counts that cannot be read: {error}") from error

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service import imaging
+from service import imaging, rle
 from service.db.exports import Line
 from service.db.tables import Sample
 from service.errors import FieldError, Invalid
-from service.exports import rle
 from service.exports.kinds import Source
 from service.exports.rows import unreadable
 from service.reviews.masks import ENDINGS

@@ -16,9 +16,9 @@ from PIL import Image
 from pycocotools import mask as reference
 from pycocotools.coco import COCO
 
+from service import rle
 from service.api.dependencies import Context
 from service.db.tables import DEFAULT_PROJECT, DatasetVersion
-from service.exports import rle
 from workers.contract import keys
 
 VERSION = "/v1/datasets/ds-out/versions/1"
