@@ -239,7 +239,7 @@ FAULTS = {
         changed("annotations", 1, segmentation={"size": [HEIGHT, WIDTH], "counts": [2**62, 2**62]}),
         "pixels in all",
     ),
-    "cut": (changed("annotations", 1, segmentation={"size": [HEIGHT, WIDTH], "counts": "o"}), "end too early"),
+    "cut": (changed("annotations", 1, segmentation={"size": [HEIGHT, WIDTH], "counts": "o"}), "end in the middle"),
     "endless": (
         changed("annotations", 1, segmentation={"size": [HEIGHT, WIDTH], "counts": "o" * 99}),
         "cannot be read",
