@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,9 +11,9 @@ from service.api.datasets import VersionNumber, VersionResource, version_resourc
 from service.api.dependencies import ContextDep, TrainDep, require_key
 from service.api.fields import Id
 from service.api.idempotency import Answer, IdempotencyDep
-from service.api.jobs import JobResource, resource
+from service.api.jobs import JobResource, queue, resource
 from service.api.problems import problems
-from service.db import audit, datasets, jobs, tables
+from service.db import audit, datasets, jobs
 from service.errors import FieldError, Invalid
 from service.jobs import checks
 from service.reviews import finishing
@@ -81,7 +79,10 @@ def finish_review(
             project = datasets.get(session, dataset_id, None).project_id
             facts = {"number": version.number, "base": number, **work.counts}
             audit.add(session, caller, audit.Action.VERSION_CREATE, dataset_id, project, **facts)
-            job = _post(session, caller, spec, version) if spec else None
+            job = None
+            if spec is not None:
+                named = {"dataset_id": dataset_id, "dataset_version": version.number}
+                job = queue(session, caller, spec.model_copy(update=named), version)
             finished = Finished(
                 version=version_resource(version),
                 corrected=len(decided.corrected),
@@ -106,11 +107,3 @@ def _again(session: Session, caller: Caller, dataset_id: str, job_id: str | None
         fault = FieldError(field="again", reason=f"there is no job {job_id!r} over this dataset")
         raise Invalid("The job to train again is not there.", [fault])
     return JobSpec.model_validate(job.spec)
-
-
-def _post(session: Session, caller: Caller, spec: JobSpec, version: tables.DatasetVersion) -> tables.Job:
-    named = {"dataset_id": version.dataset_id, "dataset_version": version.number}
-    job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec.model_copy(update=named))
-    facts = {"name": job.name, **named}
-    audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
-    return job

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
@@ -186,16 +187,34 @@ def post_job(
 
     def create() -> Answer:
         checked = checks.check(context, caller, spec)
-        warm_start.check(session, spec, checked.project_id, checked.version, hold=True)  # deleted meanwhile?
-        job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, posted.reproduces)
-        facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
-        facts |= {"priority": priority} if priority else {}
-        facts |= {"reproduces": posted.reproduces} if posted.reproduces else {}
-        audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
+        job = queue(session, caller, spec, checked.version, priority, posted.reproduces)
         session.flush()
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
 
     return idempotency.answer(session, posted.model_dump_json(), create)
+
+
+def queue(
+    session: Session,
+    caller: Caller,
+    spec: JobSpec,
+    version: tables.DatasetVersion,
+    priority: int = 0,
+    reproduces: str | None = None,
+) -> tables.Job:
+    """Queue a job that has been checked, and put it down in the audit trail.
+
+    Raises:
+        Invalid: the model that it would start from was deleted meanwhile.
+    """
+    project_id = session.get_one(tables.Dataset, spec.dataset_id).project_id
+    warm_start.check(session, spec, project_id, version, hold=True)
+    job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, reproduces)
+    facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
+    facts |= {"priority": priority} if priority else {}
+    facts |= {"reproduces": reproduces} if reproduces else {}
+    audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
+    return job
 
 
 @router.get("", responses=problems(400, 404, 422))

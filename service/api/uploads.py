@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.datasets import TargetDep, UploadFields
 from service.api.dependencies import Context, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.problems import problems
+from service.api.uploading import TargetDep, UploadFields
 from service.datasets import background, parts
 from service.db import tables, uploads
 from service.db.tables import now

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.api.datasets import BODY, UploadFields, version_resource
+from service.api.datasets import version_resource
 from service.api.dependencies import SessionDep
 from service.api.jobs import resource
+from service.api.uploading import BODY, UploadFields
 from service.db import datasets, differences, projects
 from service.db.balance import EDGES, balance
 from service.db.tables import DEFAULT_PROJECT

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import select
 
-from service.api.datasets import UploadFields
 from service.api.dependencies import Context
+from service.api.uploading import UploadFields
 from service.db import access
 from service.db.balance import balance
 from service.db.tables import DEFAULT_PROJECT, DatasetVersion, Sample
