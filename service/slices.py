@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.nifti import is_packed, open_volume, orientation, planes, slab, spacing, unpack
+from service.datasets.formats.nifti import is_packed, open_volume, orientation, planes, slab, spacing, unpack
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.datasets.coco import USUAL
-from service.datasets.dicom_files import MAGIC
+from service.datasets.formats.coco import USUAL
+from service.datasets.formats.dicom_files import MAGIC
 from service.datasets.pairs import ENDINGS, LayoutKind, Media
 
 PARTS = ("images", "masks")

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from service.datasets.checked import CheckedSample
-from service.datasets.nifti import is_packed, open_volume, planes, unpack
+from service.datasets.formats.nifti import is_packed, open_volume, planes, unpack
 from service.datasets.storing import Unpacking
 
 Bits = NDArray[np.uint8]

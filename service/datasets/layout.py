@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from service.datasets import coco, dicom, facts, folders, nnunet
+from service.datasets import facts, folders, nnunet
 from service.datasets.archive import LAYOUT_HINT, Archive, Member
+from service.datasets.formats import coco, dicom
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Layout, LayoutKind, tops
 from service.errors import FieldError, Invalid

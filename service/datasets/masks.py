@@ -10,11 +10,11 @@ from typing import Any
 from service.datasets.archive import Archive, MemberFault, sha256
 from service.datasets.checked import CheckedSample, Findings
 from service.datasets.checking import check_pair
+from service.datasets.formats.nifti import MEDIA_TYPES
+from service.datasets.formats.sources import Source
 from service.datasets.limits import ImportLimits
-from service.datasets.nifti import MEDIA_TYPES
 from service.datasets.pairs import Media, Pair
 from service.datasets.pixels import inspect_mask
-from service.datasets.sources import Source
 from service.datasets.volumes import VolumeCheck
 
 Fetch = Callable[[str, Path], None]  # writes the stored image of this sha256 to that file

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from service.datasets.archive import Member
-from service.datasets.metaimage import ENDING as METAIMAGE
-from service.datasets.sources import Source, source_of
+from service.datasets.formats.metaimage import ENDING as METAIMAGE
+from service.datasets.formats.sources import Source, source_of
 from service.errors import FieldError
 
 MAX_NAME = 200

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.nifti import planes
+from service.datasets.formats.nifti import planes
 
 if TYPE_CHECKING:
     import nibabel as nib

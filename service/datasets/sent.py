@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from service.datasets.archive import Archive
 from service.datasets.checked import Findings
 from service.datasets.folders import EXPECTED
+from service.datasets.formats.sources import Source
 from service.datasets.pairs import ENDINGS, NAMED, Half, Media, Pair, add_channels, pair_up, split_channel, split_ending
-from service.datasets.sources import Source
 
 FOLDERS = ("images", "masks")
 

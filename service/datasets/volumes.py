@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from service.datasets.archive import Archive, Extracted, MemberFault, sha256
 from service.datasets.checked import CheckedFile, CheckedSample, Findings
 from service.datasets.duplicates import fingerprint_of_plane
-from service.datasets.limits import ImportLimits
-from service.datasets.nifti import (
+from service.datasets.formats.nifti import (
     MEDIA_TYPES,
     described,
     is_packed,
@@ -25,9 +24,10 @@ from service.datasets.nifti import (
     spacing,
     unpack,
 )
+from service.datasets.formats.sources import Source
+from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Pair
 from service.datasets.replacing import replaced, write_label
-from service.datasets.sources import Source
 from service.errors import FieldError, Invalid
 
 if TYPE_CHECKING:

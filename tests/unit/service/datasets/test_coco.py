@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as reference
 from pycocotools.coco import COCO
 
-from service.datasets import coco_shapes
 from service.datasets.archive import Archive, MemberFault
-from service.datasets.coco import read_coco
+from service.datasets.formats import coco_shapes
+from service.datasets.formats.coco import read_coco
 from service.datasets.importing import Import
 from service.datasets.layout import read_layout, recognise
 from service.datasets.limits import ImportLimits

@@ -19,10 +19,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from service.datasets import dicom_files
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.checked import CheckedDataset
-from service.datasets.dicom import group_of
+from service.datasets.formats import dicom_files
+from service.datasets.formats.dicom import group_of
 from service.datasets.importing import Import
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from service.datasets import remap
-from service.datasets.nifti import open_volume
+from service.datasets.formats.nifti import open_volume
 from service.datasets.options import ImportOptions
 from service.datasets.replacing import replaced, write_label
 from tests.volumes import PIL, nifti, nnunet_files

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from service.datasets.archive import Archive, Extracted, Member
-from service.datasets.coco_json import CocoImage, Description, read_description, unusable
-from service.datasets.coco_shapes import Drawn
+from service.datasets.formats.coco_json import CocoImage, Description, read_description, unusable
+from service.datasets.formats.coco_shapes import Drawn
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import ENDINGS, Half, Layout, LayoutKind, Media, Pair, split_ending
 from service.errors import FieldError

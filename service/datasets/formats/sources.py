@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.datasets.archive import Archive, Extracted, Member
-from service.datasets.metaimage import ENDING, MetaImage
+from service.datasets.formats.metaimage import ENDING, MetaImage
 
 
 class Source(Protocol):

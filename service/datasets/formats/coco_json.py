@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 
 from service.datasets.archive import Archive, Member, MemberFault
-from service.datasets.coco_shapes import Outline, Shape, ShapeFault, read_shape
+from service.datasets.formats.coco_shapes import Outline, Shape, ShapeFault, read_shape
 from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid
 

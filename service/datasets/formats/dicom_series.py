@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
-from service.datasets.dicom_files import Header, numbers
+from service.datasets.formats.dicom_files import Header, numbers
 from service.datasets.packing import LPS_TO_RAS, Volume, pack
 
 PLACE = 0.05  # mm: so far may a slice lie from where it should; files give places with few decimals

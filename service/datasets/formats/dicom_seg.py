@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import Archive, Extracted, Member, MemberFault
-from service.datasets.dicom_files import Header, numbers
-from service.datasets.dicom_series import DIRECTION, Grid
+from service.datasets.formats.dicom_files import Header, numbers
+from service.datasets.formats.dicom_series import DIRECTION, Grid
 from service.datasets.packing import Volume, pack
 
 MAX_LABEL = 200

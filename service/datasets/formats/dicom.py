@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from service.datasets.archive import Archive, Member, MemberFault
-from service.datasets.dicom_files import is_dicom, read_header
-from service.datasets.dicom_seg import DicomLabel, Segmentation, numbers_on, read_segmentation
-from service.datasets.dicom_series import DicomSeries, Grid, SeriesFault, Slice, read_grid, read_slice, short_name
+from service.datasets.formats.dicom_files import is_dicom, read_header
+from service.datasets.formats.dicom_seg import DicomLabel, Segmentation, numbers_on, read_segmentation
+from service.datasets.formats.dicom_series import (
+    DicomSeries,
+    Grid,
+    SeriesFault,
+    Slice,
+    read_grid,
+    read_slice,
+    short_name,
+)
 from service.datasets.limits import ImportLimits
 from service.datasets.pairs import Layout, LayoutKind, Media, Pair, name_fault
 from service.errors import FieldError
