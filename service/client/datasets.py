@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from service.api.datasets import DatasetPage, DatasetResource, VersionResource
+from service.api.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource
 from service.api.versions import ChangedSample, Changes, DifferencePage
 from service.client.connection import Connection
 from service.client.errors import check, reaching
@@ -103,6 +103,11 @@ class Datasets(Connection):
             url = f"/v1/datasets/{part(dataset_id)}/versions"
             response = self._http.post(url, files=files, headers=idempotency(), timeout=UPLOAD_TIMEOUT)
         return VersionResource.model_validate_json(check(response).content)
+
+    def dataset_samples(self, dataset_id: str, version: int) -> Iterator[DatasetSample]:
+        """The samples of a version: by name those that are trained on, then those that are held out."""
+        url = f"/v1/datasets/{part(dataset_id)}/versions/{version}/samples"
+        return self._pages(DatasetSamplePage, url, {}, lambda page: page.samples)
 
     def difference(self, dataset_id: str, before: int, now: int) -> Iterator[ChangedSample]:
         """The samples that differ between two versions, in the order of their names."""
