@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each processor, four at most: each may hold a gigabyte. PYTEST= runs all tests in one.
+PYTEST ?= --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup demo test test-real bench check format clean
@@ -21,10 +23,10 @@ demo: $(STAMP)  ## the main job, end to end; DATA=folder uses your own images/ a
 	$(BIN)/dale demo $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)  ## every test that needs no further server
-	$(BIN)/python -m pytest -m 'not real'
+	$(BIN)/python -m pytest $(PYTEST) -m 'not real'
 
 test-real: $(STAMP)  ## the slower tests on real parts: PostgreSQL, S3, Ray, Chromium
-	$(BIN)/python -m pytest -m real
+	$(BIN)/python -m pytest $(PYTEST) -m real
 
 bench: $(STAMP)  ## quick benchmarks against peers, into build/bench.json; ONLY=name runs one
 	$(BIN)/python -m tests.benchmarks.bench $(if $(ONLY),--only '$(ONLY)')

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import os
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy.engine import make_url
+from starlette.routing import BaseRoute
 
 from service.api.dependencies import Context
-from service.db import access, jobs
+from service.db import access, jobs, migrations
+from service.db.session import open_database
 from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, Sample
 from service.main import create_app, open_context
 from service.metrics import Metrics
@@ -27,6 +33,7 @@ from service.roles import Role
 from service.settings import Settings
 from tests import postgres
 from tests.records import succeed
+from tests.sharing import ByFile, starts_ray
 from workers.contract import keys
 from workers.contract.request import JobSpec
 from workers.contract.tables import TEST
@@ -35,20 +42,70 @@ API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 SCRIPTED_WORKER = Path(__file__).parent / "integration" / "scripted_worker.py"
 
 
+def pytest_configure() -> None:
+    """One thread of torch and BLAS for each process, as several may run."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest and stays in one process."""
+    items.sort(key=lambda item: not starts_ray(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)  # absent where xdist is switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Share the tests out by file."""
+    return ByFile(config, log)
+
+
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """An empty SQLite database. Tests of queries override this by `both_databases`."""
-    return f"sqlite:///{tmp_path / 'data' / 'dale.db'}"
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A SQLite database as `context` needs it, empty for others. Tests of queries override this by `both_databases`."""
+    return _sqlite_database(request, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def both_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
+    """A database of each kind: empty, unless the test asks for `context`, which would only migrate it."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'data' / 'dale.db'}"
+        yield _sqlite_database(request, tmp_path)
         return
-    with postgres.new_database(request.getfixturevalue("postgres_server")) as url:
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("postgres_template") if "context" in request.fixturenames else None
+    with postgres.new_database(server, template) as url:
         yield url
+
+
+def _sqlite_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    path = tmp_path / "data" / "dale.db"
+    if "context" in request.fixturenames:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database that tests copy: the migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "dale.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The same of PostgreSQL: name of a database."""
+    with postgres.new_database(postgres_server) as url:
+        _migrate(url)
+        name = make_url(url).database
+        assert name is not None
+        yield name
+
+
+def _migrate(url: str) -> None:
+    database = open_database(url)
+    migrations.upgrade(database.engine)
+    database.close()
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +139,23 @@ def context(settings: Settings, metrics: Metrics) -> Iterator[Context]:
 
 
 @pytest.fixture
-def app(context: Context, metrics: Metrics) -> FastAPI:
+def app(context: Context, metrics: Metrics, known_routes: dict[int, BaseRoute]) -> FastAPI:
     """The application, with production middleware and handlers."""
-    return create_app(context.settings, context, metrics)
+    app = create_app(context.settings, context, metrics)
+    routes = app.router.routes
+    for place, route in enumerate(routes):
+        if (router := getattr(route, "original_router", None)) is not None:
+            routes[place] = known_routes.setdefault(id(router), route)
+    return app
+
+
+@pytest.fixture(scope="session")
+def known_routes() -> dict[int, BaseRoute]:
+    """What the first application includes, by router: each router is a module's, and the same for every application.
+
+    At its first request an application reads the signatures of all its endpoints, which takes longer than most tests.
+    """
+    return {}
 
 
 @pytest.fixture

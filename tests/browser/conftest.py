@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from service.api.dependencies import Context
 from service.db import access
@@ -51,9 +51,9 @@ def url(app: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium. Not for longer than a file: Playwright's event loop would stand in the way of other tests'."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser
@@ -64,18 +64,23 @@ def browser() -> Iterator[Browser]:
 def sign_in(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
     """Open a browser of its own that has signed in by the link with a key: `sign_in(key, **options of its context)`.
 
-    Errors of the page's scripts fail the test.
+    Nothing is shared with other tests: cookies and storage belong to the context, which ends with the test. Errors of
+    the page's scripts fail the test.
     """
     errors: list[str] = []
+    opened: list[BrowserContext] = []
 
     def sign_in(key: str = API_KEY, **options: Any) -> Page:
-        page = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
+        opened.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        page = opened[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{url}/login#{key}")
         page.wait_for_url(f"{url}/")
         return page
 
     yield sign_in
+    for context in opened:
+        context.close()
     assert errors == []
 
 

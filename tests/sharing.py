@@ -1,0 +1,22 @@
+"""How the tests are shared out where pytest runs several processes (`make test` does)."""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+_RAY = "tests that start Ray"
+
+
+class ByFile(LoadScopeScheduling):
+    """A file's tests stay in one process, for the fixtures that they share; those that start Ray are all in the same.
+
+    Two Ray clusters at once would be short of processors and memory, and no faster.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _RAY if starts_ray(nodeid) else nodeid.split("::", 1)[0]
+
+
+def starts_ray(nodeid: str) -> bool:
+    """Whether a test is in one of the rooms whose tests start Ray."""
+    return nodeid.startswith(("tests/integration/", "tests/e2e/"))
