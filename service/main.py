@@ -13,6 +13,7 @@ from service import tracing
 from service.api import (
     attempts,
     audit,
+    bulk_reviews,
     class_masks,
     dataset_overlays,
     datasets,
@@ -117,6 +118,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         deletion,
         versions,
         reviews,
+        bulk_reviews,
         finishing,
         uploads,
         jobs,

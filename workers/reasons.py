@@ -41,7 +41,9 @@ class Reasons:
             unit: px or mm.
         """
         found = review_masks(prediction, label, spacing, unit)
-        self._rows.append({"ordinal": ordinal, **vars(found)})
+        classes = np.flatnonzero(np.bincount(prediction.ravel()))
+        predicted = [number for number in classes.tolist() if number]
+        self._rows.append({"ordinal": ordinal, **vars(found), "predicted": predicted})
 
     def write(self, run: Run) -> list[Shard]:
         """Write them, each rank its own (`tables.REASONS`). A collective; returns what all ranks wrote."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
+from service.api.sample_filters import SampleFilterDep
 from service.datasets.pairs import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
@@ -27,7 +29,7 @@ from service.exports.formats import TABLES
 from service.exports.kinds import Format, Source
 from service.exports.rows import Placed, parse, row
 from service.jobs.lifecycle import State
-from service.reviews.decisions import Decision
+from service.reviews.decisions import DecisionState
 from workers.contract.store import ObjectMissing
 
 router = APIRouter(
@@ -67,8 +69,7 @@ def export_samples(
     job: JobDep,
     context: ContextDep,
     kind: FormatQuery,
-    decision: Annotated[Decision | None, Query(description="only samples for which this is in force")] = None,
-    score_max: Annotated[float | None, Query(ge=0, le=1, description="only scores up to this")] = None,
+    wanted: SampleFilterDep,
     limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
     masks: Annotated[Source, Query(description="with `coco`: whose masks")] = Source.BOTH,
     all_masks: Annotated[
@@ -77,8 +78,8 @@ def export_samples(
 ) -> StreamingResponse:
     """Samples with scores and decisions as CSV, lines of JSON, or Parquet; or corrected masks as a zip.
 
-    It is streamed, whatever the number of samples. The zip has the layout that was uploaded, and its folder is what a
-    correction of the dataset takes.
+    The filter is that of the list of samples. It is streamed, whatever the number of samples. The zip has the layout
+    that was uploaded, and its folder is what a correction of the dataset takes.
 
     `revision` says which state of a review the line shows; an import needs it to see what was decided since.
     """
@@ -87,21 +88,21 @@ def export_samples(
     if all_masks and kind is not Format.MASKS:
         raise _refused("all", "is of format=masks only", "leave it out")
     if kind is Format.MASKS and not all_masks:
-        if decision not in {None, Decision.CORRECTED}:
+        if wanted.decision not in {None, DecisionState.CORRECTED}:
             raise _refused("decision", "leaves no corrected mask", "leave it out, or say all=true")
-        decision = Decision.CORRECTED
+        wanted = replace(wanted, decision=DecisionState.CORRECTED)
     with context.database.read() as session:
         version = datasets.version(session, job.dataset_id, job.dataset_version)
         if kind is Format.COCO:
             _flat(version)
             if masks is Source.PREDICTION and job.state != State.SUCCEEDED:
                 raise Conflict(f"Job {job.id} is {job.state}: it has predictions once it has succeeded.")
-        wanted = exports.ordinals(session, job, decision=decision, score_max=score_max, limit=limit)
-    batches = _batches(context, job, wanted)
+        chosen = exports.ordinals(session, job, wanted, limit)
+    batches = _batches(context, job, chosen)
     if kind is Format.MASKS:
         content, media_type = as_masks.write(context.store, LayoutKind(version.layout), batches), ZIP
     elif kind is Format.COCO:
-        again = partial(_batches, context, job, wanted)
+        again = partial(_batches, context, job, chosen)
         content, media_type = as_coco.write(context.store, job.id, version.mask_values, masks, again), JSON
     else:
         rows = ([row(line) for line in batch] for batch in batches)

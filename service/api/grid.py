@@ -14,10 +14,11 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
-from service.api.samples import Bound, Direction, Order, SampleResource, resource
-from service.db import grid, jobs
-from service.db.grid import DecisionState
-from service.reviews.decisions import Decision
+from service.api.sample_filters import SampleFilterDep
+from service.api.samples import Direction, Order, SampleResource, resource
+from service.db import datasets, facets, grid, jobs
+from service.reviews.decisions import Decision, DecisionState
+from service.reviews.reasons import ReasonKind
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}",
@@ -36,12 +37,44 @@ class SampleOrder(BaseModel):
     total: int = Field(description="how many match")
 
 
+class AnnotatorCount(BaseModel):
+    """How many samples somebody drew the label of."""
+
+    annotator: str
+    samples: int
+
+
+class ClassCount(BaseModel):
+    """How many samples a class is in."""
+
+    number: int = Field(description="of the class, as `label_class` and `predicted_class` take it")
+    value: int = Field(description="in the dataset's masks")
+    labels: int = Field(description="samples whose label has it")
+    predictions: int = Field(description="samples whose prediction has it")
+
+
+class SampleFacets(BaseModel):
+    """How many samples each choice of a filter would leave, with the rest of the filter as it is."""
+
+    total: int = Field(description="how many match the whole filter")
+    decisions: dict[DecisionState, int]
+    reasons: dict[ReasonKind, int]
+    annotators: list[AnnotatorCount] = Field(description=f"the {facets.MOST_ANNOTATORS} with most of them, by name")
+    verified: int
+    not_verified: int
+    classes: list[ClassCount]
+    label_class_unknown: int = Field(
+        description="samples of which no label_class is known: uploaded before it was kept"
+    )
+
+
 class CardResource(SampleResource):
     """A sample with its history and what is decided of it."""
 
     width: int
     height: int
     depth: int | None = Field(description="of a volume")
+    annotator: str | None = Field(description="who drew the label, where it is known")
     confidences: list[float] = Field(description="epoch by epoch, the last is now")
     decision: Decision | None = Field(description="in force; null: none")
     decided_by: str | None = Field(description="name of the key that changed it last")
@@ -60,17 +93,12 @@ class CardList(BaseModel):
 def read_order(
     job: JobDep,
     session: SessionDep,
-    name_contains: Annotated[str | None, Query(max_length=255, description="part of the name, any case")] = None,
-    confidence_min: Bound = None,
-    confidence_max: Bound = None,
-    decision: Annotated[DecisionState | None, Query(description="what is decided of the label")] = None,
+    wanted: SampleFilterDep,
     order_by: Order = Order.SCORE,
     order: Direction = Direction.ASC,
 ) -> SampleOrder:
     """The ordinals of all samples that match, in order, the most doubted first unless asked otherwise."""
-    filters = jobs.sample_filters(name_contains=name_contains, confidence=(confidence_min, confidence_max))
-    if decision is not None:
-        filters.append(grid.decision_filter(job, decision))
+    filters = wanted.conditions(job)
     found = grid.order(
         session,
         job.id,
@@ -81,6 +109,29 @@ def read_order(
     )
     total = len(found) if len(found) < MOST_ORDINALS else jobs.count_samples(session, job, filters)
     return SampleOrder(ordinals=found, total=total)
+
+
+@router.get("/samples:facets")
+def read_facets(job: JobDep, session: SessionDep, wanted: SampleFilterDep) -> SampleFacets:
+    """How many samples there are for each choice, to choose by: of its own kind each count leaves the filter aside."""
+    found = facets.count(session, job, wanted)
+    values = datasets.version(session, job.dataset_id, job.dataset_version).mask_values
+    return SampleFacets(
+        total=found.total,
+        decisions={state: found.decisions[state] for state in DecisionState},
+        reasons={kind: found.reasons[kind] for kind in ReasonKind},
+        annotators=[AnnotatorCount(annotator=who, samples=count) for who, count in found.most_annotators()],
+        verified=found.verified[True],
+        not_verified=found.verified[False],
+        classes=[
+            ClassCount(
+                number=number, value=value, labels=found.label_values[value], predictions=found.predicted[number]
+            )
+            for number, value in enumerate(values)
+            if number > 0
+        ],
+        label_class_unknown=found.label_values[None],
+    )
 
 
 @router.get("/samples:cards")
@@ -103,6 +154,7 @@ def _card(card: grid.Card) -> CardResource:
         width=card.sample.width,
         height=card.sample.height,
         depth=card.sample.depth,
+        annotator=card.sample.annotator,
         confidences=card.confidences,
         decision=Decision(review.decision) if review and review.decision else None,
         decided_by=review.key_name if review and review.decision else None,

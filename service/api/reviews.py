@@ -22,10 +22,9 @@ from service.db import audit, datasets, jobs, reviews, tables
 from service.errors import FieldError, Invalid, NotFound, PayloadTooLarge, PreconditionRequired
 from service.reviews.agreement import agreements
 from service.reviews.decisions import Decision
-from service.reviews.masks import prediction_as_mask, store_mask
+from service.reviews.masks import store_new_mask, store_prediction
 from service.roles import Caller
 from workers.contract import keys
-from workers.contract.store import ObjectMissing
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}/versions/{number}",
@@ -239,7 +238,7 @@ def put_mask(
 ) -> ReviewResource:
     """Correct a label: this mask, which must have the dataset's own values, is to take its place."""
     row, version = _read(context, caller, dataset_id, number, sample)
-    digest = _store(context, row, version, content)
+    digest = store_new_mask(context.store, context.settings.import_limits, row, version, content)
     return _decide(context, caller, row, response, if_match, Decision.CORRECTED, digest, note)
 
 
@@ -318,25 +317,8 @@ def _take_prediction(
             fault = FieldError(field="job_id", reason=f"there is no job {job_id!r} over this dataset")
             raise Invalid("The prediction is not there.", [fault])
         there = datasets.sample(session, job.dataset_id, job.dataset_version, row.name)
-    media = Media.IMAGE if row.depth is None else Media.VOLUME
-    try:
-        prediction = context.store.get(
-            keys.prediction(job_id, there.ordinal, "png" if media is Media.IMAGE else "nii.gz")
-        )
-    except ObjectMissing as error:
-        fault = FieldError(field="job_id", reason=f"{job_id} has no prediction of it", hint="it has once it succeeded")
-        raise Invalid("The prediction is not there.", [fault]) from error
-    return _store(context, row, version, prediction_as_mask(prediction, version.mask_values, media))
-
-
-def _store(context: Context, row: tables.Sample, version: tables.DatasetVersion, content: bytes) -> str:
-    plain = {column.name: getattr(row, column.name) for column in tables.Sample.__table__.columns}
     limits = context.settings.import_limits
-    mask = store_mask(context.store, limits, plain, row.dataset_id, version.mask_values, content)
-    if mask.sha256 == row.mask_sha256:
-        fault = FieldError(field="mask", reason="is the label that is there", hint="accept the label instead")
-        raise Invalid("This changes nothing.", [fault])
-    return mask.sha256
+    return store_prediction(context.store, limits, row, version, job_id, there.ordinal)
 
 
 def _expected(session: Session, row: tables.Sample, if_match: str | None) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from service.api.dependencies import SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
+from service.api.sample_filters import SampleFilterDep
 from service.db import jobs, tables
 from service.errors import NotFound
+from service.reviews.reasons import ReasonKind
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}/samples",
@@ -22,7 +25,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404),
 )
-Bound = Annotated[float | None, Query(ge=0, le=1)]
 
 
 class Order(StrEnum):
@@ -39,20 +41,6 @@ class Direction(StrEnum):
 
     ASC = "asc"
     DESC = "desc"
-
-
-class ReasonKind(StrEnum):
-    """What is wrong with a label in the eyes of the model; `dale.review` says how it is told."""
-
-    NONE = "none"  # they agree
-    MISSING = "missing"  # lesions that the label lacks
-    EXTRA = "extra"  # lesions that the label alone has
-    DISJOINT = "disjoint"  # both have lesions, which nowhere overlap
-    DISPLACED = "displaced"  # the label lies beside what the model sees
-    WIDE = "wide"  # its border runs evenly outside
-    NARROW = "narrow"  # evenly inside
-    BORDER = "border"  # it is off unevenly
-    WRONG_CLASS = "wrong_class"  # a lesion of another class
 
 
 class SampleLinks(BaseModel):
@@ -143,36 +131,24 @@ SampleDep = Annotated[tables.JobSample, Depends(get_sample, scope="function")]
 def list_samples(
     job: JobDep,
     session: SessionDep,
-    name_contains: Annotated[str | None, Query(max_length=255, description="part of the name, any case")] = None,
-    confidence_min: Bound = None,
-    confidence_max: Bound = None,
-    score_min: Bound = None,
-    score_max: Bound = None,
-    reason: Annotated[ReasonKind | None, Query(description="why the label is doubted")] = None,
+    wanted: SampleFilterDep,
     order_by: Order = Order.SCORE,
     order: Direction = Direction.ASC,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> SamplePage:
-    """Samples by confidence, the most doubted first unless asked otherwise; bounds are inclusive.
+    """Samples by confidence, the most doubted first unless asked otherwise.
 
     While a job runs, its values move with every epoch, and so may samples between two pages.
     """
     arguments = {
         "list": "samples",
         "job": job.id,
-        "name_contains": name_contains,
-        "bounds": [confidence_min, confidence_max, score_min, score_max],
-        "reason": reason,
+        "filter": asdict(wanted),
         "order": [order_by, order],
     }
     position = decode(page_token, arguments, str if order_by is Order.NAME else float, int)
-    filters = jobs.sample_filters(
-        name_contains=name_contains,
-        confidence=(confidence_min, confidence_max),
-        score=(score_min, score_max),
-        reason=reason,
-    )
+    filters = wanted.conditions(job)
     limit = page_limit(page_size)
     found = jobs.page_of_samples(
         session,

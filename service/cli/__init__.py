@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, exports, jobs, reproduce, reviews, versions
-from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli import access, datasets, exports, jobs, reproduce, reviews, samples, versions
+from service.cli.options import JobId, Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -44,6 +44,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.command()(reproduce.reproduce)
 app.command()(reproduce.compare)
+app.command("samples")(samples.list_samples)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 
@@ -96,36 +97,6 @@ def login(
             dale.me()
             kept = credentials.save(credentials.Target(dale.url, secret))
         terminal.say(f"The key works. It is kept in {kept}.")
-
-
-@app.command()
-def samples(
-    job_id: JobId,
-    worst: Annotated[int, typer.Option(min=1, help="So many of the most doubted.")] = 20,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Those that were not trained on, that with the lowest Dice first.")
-    ] = False,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """List the most doubted labels.
-
-    These are the samples to look at first.
-    """
-    from itertools import islice
-
-    from service.cli import terminal
-
-    with terminal.expected_errors(), connect(url, key) as dale:
-        if held_out:
-            tested = list(islice(dale.held_out(job_id), worst))
-        else:
-            found = list(islice(dale.samples(job_id, page_size=min(worst, 500)), worst))
-    if as_json:
-        terminal.say_json(tested if held_out else found)
-    else:
-        terminal.out().print(terminal.held_out_table(tested) if held_out else terminal.samples_table(found))
 
 
 @app.command()

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import Json, Key, Url, connect
-from service.reviews.decisions import Decision
+from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli.sample_options import (
+    Annotator,
+    ConfidenceMax,
+    ConfidenceMin,
+    LabelClass,
+    PredictedClass,
+    Reason,
+    Text,
+    Verified,
+)
+from service.reviews.decisions import Decision, DecisionState
+
+if TYPE_CHECKING:
+    from service.api.bulk_reviews import LabelOutcome
 
 app = typer.Typer(help="Decide about labels, and make the next version of it.", no_args_is_help=True)
 
@@ -69,6 +83,87 @@ def decide(
         terminal.say_json(done)
     else:
         terminal.say(f"{sample}: {done.decision}. Take it back: dale review undo {version} {sample}")
+
+
+@app.command("decide-many")
+def decide_many(
+    job_id: JobId,
+    decision: Annotated[Decision, typer.Argument(help="What to put down; corrected: take the job's predictions.")],
+    worst: Annotated[int, typer.Option(min=1, help="About so many of the most doubted that match.")] = 20,
+    text: Text = None,
+    reason: Reason = None,
+    annotator: Annotator = None,
+    label_class: LabelClass = None,
+    predicted_class: PredictedClass = None,
+    verified: Verified = None,
+    confidence_min: ConfidenceMin = None,
+    confidence_max: ConfidenceMax = None,
+    note: Note = "",
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Decide about the most doubted labels of which nothing is decided yet, all at once.
+
+    With --json it prints what `dale review undo-many` takes to take all of it back.
+    """
+    from service.cli import sample_options, terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        wanted = sample_options.query(
+            text,
+            reason,
+            DecisionState.UNDECIDED,
+            annotator,
+            label_class,
+            predicted_class,
+            verified,
+            confidence_min,
+            confidence_max,
+        )
+        labels: dict[int, int | None] = dict.fromkeys(dale.order(job_id, wanted).ordinals[:worst])
+        _say_outcomes(dale.decide_many(job_id, labels, decision, note=note), len(labels), decision, as_json=as_json)
+
+
+@app.command("undo-many")
+def undo_many(
+    job_id: JobId,
+    file: Annotated[Path, typer.Argument(help="What `dale review decide-many --json` printed.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Take back what was decided about many labels; what somebody has decided since stays."""
+    from pydantic import TypeAdapter
+
+    from service.api.bulk_reviews import LabelOutcome
+    from service.cli import terminal
+    from service.db.deciding import Outcome
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        told = TypeAdapter(list[LabelOutcome]).validate_json(file.read_bytes())
+        labels: dict[int, int | None] = {one.ordinal: one.revision for one in told if one.outcome is Outcome.DONE}
+        _say_outcomes(dale.undo_many(job_id, labels), len(labels), "undone", as_json=as_json)
+
+
+def _say_outcomes(outcomes: Iterator[LabelOutcome], count: int, word: str, *, as_json: bool) -> None:
+    """What became of many labels; what was done is told also where a later request fails."""
+    from service.cli import terminal
+    from service.db.deciding import Outcome
+
+    told: list[LabelOutcome] = []
+    try:
+        told.extend(outcomes)
+    finally:
+        done = sum(one.outcome is Outcome.DONE for one in told)
+        if as_json:
+            terminal.say_json(told)
+        else:
+            terminal.say(f"{done} of {count} labels: {word}.")
+            for one in told:
+                if one.outcome is not Outcome.DONE:
+                    why = one.fault or (f"{one.decision or 'undone'} by {one.by or 'somebody'} meanwhile")
+                    terminal.say(f"{one.sample or one.ordinal}: {why}")
 
 
 @app.command()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource, VersionResource
+    from service.api.grid import SampleFacets
     from service.api.held_out import HeldOutSample
     from service.api.jobs import JobResource
     from service.api.keys import KeyResource
@@ -234,6 +235,23 @@ def samples_table(samples: Sequence[SampleResource]) -> Table:
         numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
         why = Text(sample.reason or "")
         table.add_row(str(sample.rank), Text(sample.sample), *(f"{number:.3f}" for number in numbers), why)
+    return table
+
+
+def facets_table(facets: SampleFacets) -> Table:
+    """How many samples there are of each kind, one a line."""
+    table = _table("kind", "", "samples")
+    lines: list[tuple[str, str, int]] = [("all", "", facets.total)]
+    lines += [("decided", name, count) for name, count in facets.decisions.items() if count]
+    lines += [("reason", name, count) for name, count in facets.reasons.items() if count]
+    lines += [("annotator", one.annotator, one.samples) for one in facets.annotators]
+    lines += [("class", f"{one.number} (value {one.value})", one.labels) for one in facets.classes]
+    if facets.label_class_unknown:
+        lines.append(("class", "not known", facets.label_class_unknown))
+    lines += [("predicted class", f"{one.number} (value {one.value})", one.predictions) for one in facets.classes]
+    lines.append(("verified", "", facets.verified))
+    for kind, name, count in lines:
+        table.add_row(kind, Text(name), str(count))
     return table
 
 

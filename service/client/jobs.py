@@ -1,20 +1,17 @@
-"""What the client does with jobs, and with what they believe of samples."""
+"""What the client does with jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Literal
 
 import httpx
 
-from service.api.held_out import HeldOutPage, HeldOutSample
 from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.api.posting import JobPlan
-from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.comparison import Difference, Outcome, compare
-from service.client.connection import PAGE, Connection
 from service.client.errors import Unreachable, check, reaching
+from service.client.samples import Samples
 from service.client.sse import Event, parse_events
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
@@ -31,7 +28,7 @@ SILENCE = httpx.Timeout(60, connect=5)
 PATIENCE_SECONDS = 60.0
 
 
-class Jobs(Connection):
+class Jobs(Samples):
     """Post, watch, end; then browse the samples."""
 
     def train(self, spec: JobSpec, *, priority: int = 0, idempotency_key: str | None = None) -> JobResource:
@@ -148,38 +145,3 @@ class Jobs(Connection):
         for _ in self.follow(job_id):
             pass
         return self.job(job_id)
-
-    def samples(
-        self,
-        job_id: str,
-        *,
-        order_by: Literal["score", "confidence", "name", "dice"] = "score",
-        order: Literal["asc", "desc"] = "asc",
-        name_contains: str | None = None,
-        confidence_max: float | None = None,
-        score_max: float | None = None,
-        page_size: int = PAGE,
-    ) -> Iterator[SampleResource]:
-        """Samples, the most doubted first; pages are asked for as they are needed."""
-        parameters = {
-            "order_by": order_by,
-            "order": order,
-            "name_contains": name_contains,
-            "confidence_max": confidence_max,
-            "score_max": score_max,
-            "page_size": page_size,
-        }
-        url = f"/v1/jobs/{part(job_id)}/samples"
-        return self._pages(SamplePage, url, parameters, lambda page: page.samples)
-
-    def held_out(self, job_id: str) -> Iterator[HeldOutSample]:
-        """The samples that a job was not trained on, the one with the lowest Dice first; once it has succeeded."""
-        return self._pages(HeldOutPage, f"/v1/jobs/{part(job_id)}/held-out", {}, lambda page: page.samples)
-
-    def sample(self, job_id: str, name: str) -> SampleResource:
-        """What a job believes of one sample now."""
-        return self._get(SampleResource, f"/v1/jobs/{part(job_id)}/samples/{part(name)}")
-
-    def history(self, job_id: str, name: str) -> list[HistoryPoint]:
-        """What a job believed of one sample, epoch by epoch."""
-        return self._get(SampleHistory, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/history").history

@@ -70,6 +70,7 @@ class CheckedSample:
     width: int
     height: int
     foreground: float
+    label_values: tuple[int, ...]  # in the mask as it is stored, without 0
     mask_encoded: bool = False  # the stored mask is not the file that came, but one written from it
     depth: int | None = None  # of a volume; width and height are then voxels along the file's first and second axis
     spacing: tuple[float, float, float] | None = None  # mm between voxels, in the order of the file's axes

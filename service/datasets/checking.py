@@ -194,6 +194,7 @@ def check_pair(
         width=image.width,
         height=image.height,
         foreground=mask.foreground,
+        label_values=tuple(value for value in mask.values if value),
         mask_encoded=mask.encoded,
         fingerprint=image.fingerprint,
     )

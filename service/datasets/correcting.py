@@ -24,6 +24,7 @@ from service.datasets.splitting import numbered
 from service.datasets.storing import Unpacking
 from service.datasets.warned import HAS_ALREADY, carried, repetitions
 from service.db import datasets
+from service.db.listed import listed
 from service.db.tables import DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
 from workers.contract import keys, tables
@@ -188,7 +189,12 @@ class Correction:
                 mask = self._masks.get(row["name"])
                 changed: Row = {}
                 if mask:  # what was said of the label before is not said of this one
-                    changed = {"mask_sha256": mask.sha256, "foreground": mask.foreground, "verified": None}
+                    changed = {
+                        "mask_sha256": mask.sha256,
+                        "foreground": mask.foreground,
+                        "label_values": listed(mask.label_values),
+                        "verified": None,
+                    }
                 if row["name"] in self._verified:
                     changed["verified"] = True
                 rows.append({**row, **changed})

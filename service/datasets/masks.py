@@ -28,6 +28,7 @@ class CheckedMask:
     sha256: str
     media_type: str
     foreground: float
+    label_values: tuple[int, ...]  # without 0
     encoded: bool = False  # the stored mask is not the file that came, but one written from it
 
 
@@ -103,7 +104,8 @@ class MaskCheck:
             found.refuse(member.path, reason, "a mask must have the size of its image")
             return None
         digest, media_type = (sha256(stored), "image/png") if facts.encoded else (file.sha256, facts.media_type)
-        return CheckedMask(member, digest, media_type, facts.foreground, facts.encoded)
+        values = tuple(value for value in facts.values if value)
+        return CheckedMask(member, digest, media_type, facts.foreground, values, facts.encoded)
 
     def _volume(self, member: Source, row: Mapping[str, Any], found: Findings) -> CheckedMask | None:
         image = self._scratch / "image"
@@ -112,7 +114,8 @@ class MaskCheck:
         if passed is None:
             return None
         label, foreground = passed
-        return CheckedMask(member, label.file.sha256, MEDIA_TYPES[label.packed], foreground)
+        values = tuple(value for value in found.values[member.path] if value)
+        return CheckedMask(member, label.file.sha256, MEDIA_TYPES[label.packed], foreground, values)
 
 
 def has_foreign_values(mask: Source, mask_values: list[int], found: Findings) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from service.datasets.checked import CheckedDataset, CheckedSample
 from service.datasets.pairs import Media
+from service.db.listed import listed
 from service.db.tables import DatasetVersion
 from workers.contract import tables
 
@@ -34,6 +35,7 @@ def sample_row(ordinal: int, sample: CheckedSample) -> Row:
         "depth": sample.depth,
         "spacing": sample.spacing,
         "foreground": sample.foreground,
+        "label_values": listed(sample.label_values),
         "channels": [file.sha256 for file in sample.channels] or None,
         **asdict(sample.facts),
     }

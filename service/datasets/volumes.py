@@ -117,6 +117,7 @@ class VolumeCheck:
             depth=image.shape[2],
             spacing=spacing(image.affine),
             foreground=foreground,
+            label_values=tuple(value for value in found.values[pair.mask.path] if value),
             channels=tuple(CheckedFile(facts.file.sha256, MEDIA_TYPES[facts.packed]) for _, facts in images[1:]),
             fingerprint=marks[0],
         )

@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.db.datasets import ROWS_AT_ONCE
+from service.db.listed import listed
 from service.db.tables import Confidence, Job, JobSample, Sample
 
 HISTORY = ("ordinal", "confidence", "score", "dice", "expected_dice")
@@ -75,11 +76,15 @@ def update_reasons(session: Session, job: Job, reasons: pa.Table) -> None:
     statement = (
         table.update()
         .where(table.c.job_id == job.id, table.c.ordinal == bindparam("which"))
-        .values(reason_kind=bindparam("kind"), reason=bindparam("text"))
+        .values(reason_kind=bindparam("kind"), reason=bindparam("text"), predicted_classes=bindparam("classes"))
     )
     for start in range(0, reasons.num_rows, ROWS_AT_ONCE):
         some = reasons[start : start + ROWS_AT_ONCE].rename_columns({"ordinal": "which"})
-        session.connection().execute(statement, some.select(["which", "kind", "text"]).to_pylist())
+        rows = some.select(["which", "kind", "text", "predicted"]).to_pylist()
+        for row in rows:
+            predicted = row.pop("predicted")
+            row["classes"] = None if predicted is None else listed(predicted)
+        session.connection().execute(statement, rows)
 
 
 def _fill(connection: Connection, rows: pa.Table) -> None:

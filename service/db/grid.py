@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from service.db.jobs import ORDERS
+from service.db.sample_filters import of_version, same_label
 from service.db.tables import Confidence, Job, JobSample, Review, Sample
-from service.reviews.decisions import Decision
-
-
-class DecisionState(StrEnum):
-    """What a label can be filtered by: undecided, or what was decided of it."""
-
-    UNDECIDED = "undecided"
-    ACCEPTED = Decision.ACCEPTED.value
-    FLAGGED = Decision.FLAGGED.value
-    CORRECTED = Decision.CORRECTED.value
-    EXCLUDED = Decision.EXCLUDED.value
 
 
 @dataclass(frozen=True)
@@ -40,22 +29,6 @@ class Card:
     sample: Sample
     review: Review | None
     confidences: list[float] = field(default_factory=list)
-
-
-def decision_filter(job: Job, state: DecisionState) -> ColumnElement[bool]:
-    """Condition on `JobSample`: from the decisions to the samples, since there are fewer of them."""
-    decided = (
-        select(Sample.ordinal)
-        .join(Review, _same_label())
-        .where(
-            Review.dataset_id == job.dataset_id,
-            Sample.dataset_id == job.dataset_id,
-            Sample.version == job.dataset_version,
-        )
-    )
-    if state is DecisionState.UNDECIDED:
-        return JobSample.ordinal.not_in(decided.where(Review.decision.is_not(None)))
-    return JobSample.ordinal.in_(decided.where(Review.decision == state.value))
 
 
 def order(
@@ -81,13 +54,8 @@ def cards(session: Session, job: Job, ordinals: Sequence[int]) -> list[Card]:
     query = (
         select(JobSample, Sample, Review)
         .join(Sample, Sample.ordinal == JobSample.ordinal)
-        .outerjoin(Review, _same_label())
-        .where(
-            JobSample.job_id == job.id,
-            JobSample.ordinal.in_(ordinals),
-            Sample.dataset_id == job.dataset_id,
-            Sample.version == job.dataset_version,
-        )
+        .outerjoin(Review, same_label())
+        .where(JobSample.job_id == job.id, JobSample.ordinal.in_(ordinals), of_version(job))
     )
     found = {row[0].ordinal: Card(row[0], row[1], row[2]) for row in session.execute(query)}
     history = (
@@ -98,11 +66,3 @@ def cards(session: Session, job: Job, ordinals: Sequence[int]) -> list[Card]:
     for ordinal, confidence in session.execute(history):
         found[ordinal].confidences.append(confidence)
     return [found[ordinal] for ordinal in dict.fromkeys(ordinals) if ordinal in found]
-
-
-def _same_label() -> ColumnElement[bool]:
-    return and_(
-        Review.dataset_id == Sample.dataset_id,
-        Review.sample == Sample.name,
-        Review.mask_sha256 == Sample.mask_sha256,
-    )

@@ -290,27 +290,6 @@ def page_of_samples(
     return list(session.scalars(query))
 
 
-def sample_filters(
-    *,
-    name_contains: str | None = None,
-    confidence: tuple[float | None, float | None] = (None, None),
-    score: tuple[float | None, float | None] = (None, None),
-    reason: str | None = None,
-) -> list[ColumnElement[bool]]:
-    """Conditions of a sample list; bounds are inclusive."""
-    conditions: list[ColumnElement[bool]] = []
-    if name_contains:
-        conditions.append(JobSample.name.icontains(name_contains, autoescape=True))
-    for column, (low, high) in ((JobSample.confidence, confidence), (JobSample.score, score)):
-        if low is not None:
-            conditions.append(column >= low)
-        if high is not None:
-            conditions.append(column <= high)
-    if reason is not None:
-        conditions.append(JobSample.reason_kind == reason)
-    return conditions
-
-
 def count_samples(session: Session, job: Job, filters: Sequence[ColumnElement[bool]]) -> int:
     """How many samples of a job match, of those that have a confidence."""
     if not filters:  # all: an epoch has a row for each

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, and_, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.db.tables import Review, ReviewEvent, Sample, now
+from service.db import deciding
+from service.db.deciding import Change, Changed, Outcome, decide_many, undo_many
+from service.db.tables import Review, ReviewEvent, Sample
 from service.errors import Conflict, PreconditionFailed
 from service.reviews.decisions import Decision
 from service.roles import Caller
 
-NEVER = 0  # revision of a label that nobody has decided about
+NEVER = deciding.NEVER
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,8 @@ def decide(
     Raises:
         PreconditionFailed: somebody has decided meanwhile.
     """
-    review = _claim(session, row, caller, expected)
-    event = _event(row, caller, undo=False, previous=review.event_id)
-    event.decision, event.new_mask_sha256, event.note = decision, new_mask_sha256, note
-    session.add(event)
-    session.flush()
-    _put_in_force(review, event.id, event, caller)
-    return review
+    (done,) = decide_many(session, caller, [Change(row, expected, new_mask_sha256)], decision, note)
+    return _review(done)
 
 
 def undo(session: Session, row: Sample, caller: Caller, expected: int) -> Review:
@@ -86,18 +82,8 @@ def undo(session: Session, row: Sample, caller: Caller, expected: int) -> Review
         PreconditionFailed: somebody has decided meanwhile.
         Conflict: there is nothing to undo.
     """
-    review = _claim(session, row, caller, expected)
-    if review.event_id is None:
-        raise Conflict(f"Nothing is decided of sample {row.name!r}, so nothing can be undone.")
-    undone = session.get_one(ReviewEvent, review.event_id)
-    before = session.get_one(ReviewEvent, undone.previous_id) if undone.previous_id is not None else None
-    event = _event(row, caller, undo=True, previous=undone.id)
-    if before is not None:
-        event.decision, event.new_mask_sha256, event.note = before.decision, before.new_mask_sha256, before.note
-    session.add(event)
-    session.flush()
-    _put_in_force(review, undone.previous_id, event, caller)
-    return review
+    (done,) = undo_many(session, caller, [Change(row, expected)])
+    return _review(done)
 
 
 def history(session: Session, row: Sample) -> Sequence[ReviewEvent]:
@@ -171,47 +157,11 @@ def _in_force(dataset_id: str, number: int) -> Select[Sample, Review]:
     return query.where(Sample.dataset_id == dataset_id, Sample.version == number, Review.decision.is_not(None))
 
 
-def _claim(session: Session, row: Sample, caller: Caller, expected: int) -> Review:
-    """The review, locked, at the revision that the caller has seen, which is raised by one."""
-    review = find(session, row, lock=True)
-    if review is None:
-        review = Review(
-            dataset_id=row.dataset_id,
-            sample=row.name,
-            mask_sha256=row.mask_sha256,
-            revision=NEVER,
-            key_id=caller.key_id,
-            key_name=caller.key_name,
-        )
-        session.add(review)
-        try:
-            session.flush()
-        except IntegrityError as error:
-            raise _changed(row) from error
-    if review.revision != expected:
-        raise _changed(row)
-    review.revision += 1
-    return review
-
-
-def _changed(row: Sample) -> PreconditionFailed:
-    return PreconditionFailed(f"Somebody has decided about sample {row.name!r} meanwhile: look at it again.")
-
-
-def _event(row: Sample, caller: Caller, *, undo: bool, previous: int | None) -> ReviewEvent:
-    return ReviewEvent(
-        dataset_id=row.dataset_id,
-        sample=row.name,
-        mask_sha256=row.mask_sha256,
-        undo=undo,
-        previous_id=previous,
-        note="",
-        key_id=caller.key_id,
-        key_name=caller.key_name,
-    )
-
-
-def _put_in_force(review: Review, event_id: int | None, event: ReviewEvent, caller: Caller) -> None:
-    review.event_id, review.decision = event_id, event.decision
-    review.new_mask_sha256, review.note = event.new_mask_sha256, event.note
-    review.key_id, review.key_name, review.at = caller.key_id, caller.key_name, now()
+def _review(changed: Changed) -> Review:
+    """The review, where what was asked for is done."""
+    name = changed.change.row.name
+    if changed.outcome is Outcome.NOTHING:
+        raise Conflict(f"Nothing is decided of sample {name!r}, so nothing can be undone.")
+    if changed.outcome is Outcome.CONFLICT or changed.review is None:
+        raise PreconditionFailed(f"Somebody has decided about sample {name!r} meanwhile: look at it again.")
+    return changed.review

@@ -197,6 +197,7 @@ class Sample(Base):
     depth: Mapped[int | None]  # of a volume
     spacing: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # of a volume: mm along each axis
     foreground: Mapped[float]
+    label_values: Mapped[str | None] = mapped_column(Text)  # in the mask, `service.db.listed`; null: from before 0013
     # Where each channel is a file of its own: sha256 of those behind the first, which `image_sha256` is.
     channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     # What is known beside the files, as `workers.contract.tables.FACTS` says.
@@ -330,6 +331,7 @@ class JobSample(Base):
     rank: Mapped[int] = mapped_column(BigInteger)
     reason_kind: Mapped[str | None] = mapped_column(String(16))  # once the job has succeeded
     reason: Mapped[str | None] = mapped_column(Text)
+    predicted_classes: Mapped[str | None] = mapped_column(Text)  # `service.db.listed`; null: no run has said it
     confidence: Mapped[float]
     score: Mapped[float]
     dice: Mapped[float]

@@ -17,3 +17,13 @@ class Decision(StrEnum):
     def believes(self) -> bool:
         """Whether the label may stay as it is."""
         return self is Decision.ACCEPTED
+
+
+class DecisionState(StrEnum):
+    """What a label can be filtered by: undecided, or what was decided of it."""
+
+    UNDECIDED = "undecided"
+    ACCEPTED = Decision.ACCEPTED.value
+    FLAGGED = Decision.FLAGGED.value
+    CORRECTED = Decision.CORRECTED.value
+    EXCLUDED = Decision.EXCLUDED.value

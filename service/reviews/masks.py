@@ -22,9 +22,10 @@ from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.options import ImportOptions
 from service.datasets.pairs import Media
 from service.datasets.storing import Unpacking
+from service.db.tables import DatasetVersion, Sample
 from service.errors import FieldError, Invalid
 from workers.contract import keys
-from workers.contract.store import ObjectStore
+from workers.contract.store import ObjectMissing, ObjectStore
 
 # What a file is called in an archive is said by its first bytes, else by what the dataset holds.
 ENDINGS = {b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"\x1f\x8b": ".nii.gz"}
@@ -73,6 +74,46 @@ def store_mask(
         stored = source.unpacked(mask.member, mask.sha256, scratch, encoded=mask.encoded)
         store.put_file(keys.blob(dataset_id, mask.sha256), stored, mask.media_type)
     return mask
+
+
+def store_new_mask(
+    store: ObjectStore, limits: ImportLimits, row: Sample, version: DatasetVersion, content: bytes
+) -> str:
+    """Store a mask that is to take a label's place; returns its sha256.
+
+    Args:
+        store: of the service.
+        limits: what is accepted.
+        row: the sample.
+        version: that it is of.
+        content: the file.
+
+    Raises:
+        Invalid: it is no mask of this sample, or the one that is there.
+    """
+    plain = {column.name: getattr(row, column.name) for column in Sample.__table__.columns}
+    mask = store_mask(store, limits, plain, row.dataset_id, version.mask_values, content)
+    if mask.sha256 == row.mask_sha256:
+        fault = FieldError(field="mask", reason="is the label that is there", hint="accept the label instead")
+        raise Invalid("This changes nothing.", [fault])
+    return mask.sha256
+
+
+def store_prediction(
+    store: ObjectStore, limits: ImportLimits, row: Sample, version: DatasetVersion, job_id: str, ordinal: int
+) -> str:
+    """As `store_new_mask`, of a job's prediction of this sample, which has the number `ordinal` in that job.
+
+    Raises:
+        Invalid: there is none, or it is the label that is there.
+    """
+    media = Media.IMAGE if row.depth is None else Media.VOLUME
+    try:
+        prediction = store.get(keys.prediction(job_id, ordinal, "png" if media is Media.IMAGE else "nii.gz"))
+    except ObjectMissing as error:
+        fault = FieldError(field="job_id", reason=f"{job_id} has no prediction of it", hint="it has once it succeeded")
+        raise Invalid("The prediction is not there.", [fault]) from error
+    return store_new_mask(store, limits, row, version, prediction_as_mask(prediction, version.mask_values, media))
 
 
 def packed(masks: Iterable[tuple[str, bytes]], media: Media) -> tempfile.SpooledTemporaryFile[bytes]:

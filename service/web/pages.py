@@ -16,6 +16,7 @@ from service.api.dependencies import SESSION_COOKIE, AdmissionDep, Context, Cont
 from service.api.jobs import resource
 from service.api.volume_pictures import slice_place
 from service.db import access, audit, datasets, jobs
+from service.db.sample_filters import SampleFilter
 from service.db.tables import Job, JobSample
 from service.errors import Invalid, NotFound, TooManyRequests
 from service.jobs.lifecycle import State
@@ -167,7 +168,7 @@ def show_job(
     if job is None or not visitor.sees(job.project_id):
         return missing(request, f"There is no job {job_id}.")
     order_by = order_by if order_by in jobs.ORDERS else "score"
-    filters = jobs.sample_filters(name_contains=contains or None)
+    filters = SampleFilter(name_contains=contains or None).conditions(job)
     total = jobs.count_samples(session, job, filters)
     rows = jobs.page_of_samples(
         session, job.id, order_by=order_by, descending=False, filters=filters, after=None, limit=number * PER_PAGE

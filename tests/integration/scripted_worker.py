@@ -65,6 +65,7 @@ def write_result(
     content: bytes = b"weights " * 1000,
     held_out: dict[int, float] | None = None,
     reasons: dict[int, tuple[str, str]] | None = None,
+    predicted: dict[int, list[int]] | None = None,
 ) -> None:
     key = keys.result(job_id, "model.bin")
     store.put(key, content)
@@ -89,6 +90,7 @@ def write_result(
     for rank in range(2 if reasons else 0):
         rows = [
             {"ordinal": ordinal, "kind": kind, "amount": 1.0, "unit": "px", "text": text}
+            | {"predicted": (predicted or {}).get(ordinal)}
             for ordinal, (kind, text) in list((reasons or {}).items())[rank::2]
         ]
         data = tables.to_parquet(pa.Table.from_pylist(rows, schema=tables.REASONS))

@@ -74,6 +74,7 @@ REASONS = pa.schema(
         pa.field("amount", pa.float32(), nullable=False),  # in `unit`, not negative
         pa.field("unit", pa.string(), nullable=False),  # px, px², mm or mm³
         pa.field("text", pa.string(), nullable=False),  # a sentence without a full stop
+        pa.field("predicted", pa.list_(pa.int32())),  # classes in the prediction, without background; came later
     ]
 )
 

@@ -170,6 +170,15 @@ ROWS = {
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
     "GET /v1/jobs/{job_id}/samples:cards": Row(READ, path="/v1/jobs/{job}/samples:cards?ordinal=0"),
+    "GET /v1/jobs/{job_id}/samples:facets": Row(READ, path="/v1/jobs/{job}/samples:facets"),
+    "POST /v1/jobs/{job_id}/reviews:decide": Row(
+        REVIEW,
+        path="/v1/jobs/{job}/reviews:decide",
+        body={"json": {"decision": "flagged", "labels": [{"ordinal": 1}]}},
+    ),
+    "POST /v1/jobs/{job_id}/reviews:undo": Row(
+        REVIEW, path="/v1/jobs/{job}/reviews:undo", body={"json": {"labels": [{"ordinal": 1}]}}
+    ),
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
     "GET /v1/jobs/{job_id}/samples/{sample}/masks/{kind}": Row(READ, path=f"{SAMPLES}/masks/label"),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),

@@ -163,7 +163,8 @@ def test_reasons_come_with_the_result(client: TestClient, job_id: str, context: 
     }
     before = client.get(f"/v1/jobs/{job_id}/samples").json()["samples"]
     assert {(row["reason"], row["reason_kind"]) for row in before} == {(None, None)}
-    scripted.write_result(context.store, job_id, 1, EPOCHS, reasons=told)
+    classes = {3: [1], 4: [], 5: [1]}  # of the others a run of before does not say
+    scripted.write_result(context.store, job_id, 1, EPOCHS, reasons=told, predicted=classes)
     manifest = ingest.read_result(context.store, job_id)
     assert manifest is not None
     table = ingest.read_reasons(context.store, manifest, len(NAMES))
@@ -175,5 +176,6 @@ def test_reasons_come_with_the_result(client: TestClient, job_id: str, context: 
     assert {row["ordinal"] for row in wide} == set(range(1, len(NAMES), 2))
     assert client.get(f"/v1/jobs/{job_id}/samples", params={"reason": "wide"}).json()["total"] == len(NAMES) // 2
     assert client.get(f"/v1/jobs/{job_id}/samples", params={"reason": "odd"}).status_code == 422
+    assert {row["ordinal"] for row in all_pages(client, job_id, predicted_class=1)} == {3, 5}
     with pytest.raises(ingest.DamagedError, match="reasons for 11 samples"):
         ingest.read_reasons(context.store, manifest, len(NAMES) + 1)

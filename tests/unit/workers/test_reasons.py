@@ -43,6 +43,27 @@ def test_what_is_written_is_in_the_images_own_pixels(tmp_path: Path, monkeypatch
     assert rows[0]["amount"] == pytest.approx(10, abs=1)
     assert rows[0]["text"] == "the label is 10 px wider all around"
     assert rows[1]["amount"] == disc(12).sum()
+    assert [row["predicted"] for row in rows] == [[1], [1], [1]]
+
+
+def test_the_classes_of_a_prediction_are_those_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasons, "gather", lambda value: [value])
+    run = Run(
+        TrainRequest(job_id="job-1", spec=JobSpec(dataset_id="ds-1")),
+        1,
+        open_store(f"file://{tmp_path}/store"),
+        0,
+        1,
+        torch.device("cpu"),
+    )
+    found = Reasons()
+    both = disc(12)
+    both[:8] = 3
+    for ordinal, prediction in enumerate((both, np.zeros_like(both))):
+        found.add(ordinal, prediction, disc(12), (1, 1), "px")
+    (shard,) = found.write(run)
+    rows = tables.from_parquet(run.store.get(shard.key), tables.REASONS).to_pylist()
+    assert [row["predicted"] for row in rows] == [[1, 3], []]
 
 
 @pytest.mark.parametrize("affine", [np.diag([1.0, 2, 3, 1]), PIL])

@@ -36,6 +36,10 @@ export async function order(query) {
   return (await ask(`${job}/samples:order?${new URLSearchParams(query)}`)).json();
 }
 
+export async function facets({ order_by, order, ...query }) {
+  return (await ask(`${job}/samples:facets?${new URLSearchParams(query)}`)).json();
+}
+
 export async function cards(ordinals, signal) {
   const query = ordinals.map((ordinal) => `ordinal=${ordinal}`).join("&");
   return (await (await ask(`${job}/samples:cards?${query}`, { signal })).json()).cards;
@@ -49,13 +53,13 @@ export async function history(name, signal) {
   return (await (await ask(`${sampleOf(name)}/history`, { signal })).json()).history;
 }
 
-export async function decide(name, revision, decision) {
-  const body = JSON.stringify(decision === "corrected" ? { decision, job_id: settings.job } : { decision });
-  return (await ask(reviewOf(name), { method: "PUT", headers: { ...json, ...seen(revision) }, body })).json();
+// `labels`: { ordinal, revision }, of which the service says one by one what became of it.
+export async function decide(labels, decision) {
+  return (await ask(`${job}/reviews:decide`, { method: "POST", headers: json, body: JSON.stringify({ labels, decision }) })).json();
 }
 
-export async function undo(name, revision) {
-  return (await ask(`${reviewOf(name)}:undo`, { method: "POST", headers: seen(revision) })).json();
+export async function undo(labels) {
+  return (await ask(`${job}/reviews:undo`, { method: "POST", headers: json, body: JSON.stringify({ labels }) })).json();
 }
 
 export async function putMask(name, revision, body) {

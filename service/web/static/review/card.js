@@ -37,7 +37,9 @@ export class CardView {
     this.image.alt = "";
     this.image.decoding = "async";
     this.image.draggable = false;
-    this.name = element("span", "name", root);
+    const title = element("span", "title", root);
+    this.name = element("span", "name", title);
+    this.annotator = element("span", "annotator", title);
     const figures = element("span", "figures", root);
     this.rank = element("span", "", figures);
     this.confidence = element("span", "", figures);
@@ -70,6 +72,7 @@ export class CardView {
     this.card = card;
     if (!card) return this.clear();
     this.name.textContent = card.sample;
+    this.annotator.textContent = card.annotator ?? "";
     this.rank.textContent = `#${card.rank}`;
     this.confidence.textContent = `conf ${card.confidence.toFixed(2)}`;
     this.score.textContent = `score ${card.score.toFixed(2)}`;
@@ -79,7 +82,7 @@ export class CardView {
     fillBadge(this.badge, card);
     this.root.dataset.decision = card.decision ?? "";
     const decided = card.decision ? `${card.decision} by ${card.decided_by}` : "undecided";
-    this.root.setAttribute("aria-label", `${card.sample}, rank ${card.rank}, confidence ${card.confidence.toFixed(2)}, ${decided}`);
+    this.root.setAttribute("aria-label", `${card.sample}, rank ${card.rank}, confidence ${card.confidence.toFixed(2)}, ${decided}${card.reason ? `, ${card.reason}` : ""}${card.annotator ? `, drawn by ${card.annotator}` : ""}`);
     const source = thumbnail(card.sample);
     if (this.image.getAttribute("src") !== source) this.image.src = source;
   }
@@ -88,7 +91,7 @@ export class CardView {
   clear() {
     this.card = undefined;
     this.image.removeAttribute("src");
-    for (const part of [this.name, this.rank, this.confidence, this.score, this.reason]) part.textContent = "";
+    for (const part of [this.name, this.annotator, this.rank, this.confidence, this.score, this.reason]) part.textContent = "";
     this.trace.setAttribute("points", "");
     this.badge.hidden = this.reason.hidden = true;
     this.root.dataset.decision = "";

@@ -1,10 +1,10 @@
 // Decisions, one or many: each is saved at once, against the state that the person has seen.
 import * as api from "./api.js";
 
-const TOGETHER = 4, AT_ONCE = 100; // requests at a time; cards fetched for them
+const AT_ONCE = 1000, CORRECTIONS = 50; // labels of one request; of one that stores a mask for each
 
 export class Decider extends EventTarget {
-  #done = []; // what was done on this page, newest last: lists of ordinals
+  #done = []; // what was done on this page, newest last: lists of { ordinal, revision }
   #stopped = false;
 
   constructor(deck) {
@@ -16,56 +16,55 @@ export class Decider extends EventTarget {
     this.#stopped = true;
   }
 
-  // Decide for all of them. Gives { done, conflicts, faults }: ordinals, ordinals, { ordinal, message }.
+  // Decide for all of them. Gives { done, conflicts, faults }: ordinals, ordinals, { message }. Where no card was ever
+  // here, nobody on this page has seen what is decided: `revision` null lets that be.
   async decide(ordinals, decision) {
-    const result = await this.#each(ordinals, (card) => api.decide(card.sample, card.revision, decision));
-    if (result.done.length) this.#done.push(result.done);
+    const labels = ordinals.map((ordinal) => ({ ordinal, revision: this.deck.card(ordinal)?.revision ?? null }));
+    const result = await this.#each(labels, decision === "corrected" ? CORRECTIONS : AT_ONCE, (some) => api.decide(some, decision));
+    if (result.seen.length) this.#done.push(result.seen);
     return result;
   }
 
   async saveMask(ordinal, content) {
-    const result = await this.#each([ordinal], (card) => api.putMask(card.sample, card.revision, content));
-    if (result.done.length) this.#done.push(result.done);
+    const card = this.deck.card(ordinal);
+    const save = async () => ({ labels: [{ ordinal, outcome: "done", ...(await api.putMask(card.sample, card.revision, content)) }] });
+    const result = await this.#each([{ ordinal }], 1, save);
+    if (result.seen.length) this.#done.push(result.seen);
     return result;
   }
 
   // Undo what was done last on this page; after a reload, what is in force for `otherwise`.
   async undo(otherwise) {
-    const batch = this.#done.pop() ?? otherwise;
-    return { batch, ...(await this.#each(batch, (card) => api.undo(card.sample, card.revision))) };
+    const labels = this.#done.pop() ?? (await this.deck.fetch(otherwise)).filter(Boolean).map(({ ordinal, revision }) => ({ ordinal, revision }));
+    return { batch: labels.map((label) => label.ordinal), ...(await this.#each(labels, AT_ONCE, api.undo)) };
   }
 
-  // What was decided of a sample whose card was never here, nobody on this page has seen: it counts as a conflict.
-  async #each(ordinals, change) {
-    const result = { done: [], conflicts: [], faults: [] };
+  async #each(labels, size, change) {
+    const result = { done: [], seen: [], conflicts: [], faults: [] };
     this.#stopped = false;
-    for (let start = 0; start < ordinals.length && !this.#stopped; start += AT_ONCE) {
-      const waiting = ordinals.slice(start, start + AT_ONCE);
-      const unseen = new Set(waiting.filter((ordinal) => !this.deck.card(ordinal)));
-      await this.deck.fetch(waiting);
-      const work = async () => {
-        while (waiting.length && !this.#stopped) {
-          const ordinal = waiting.shift(), card = this.deck.card(ordinal);
-          await this.#one(card, change, unseen.has(ordinal) && card.decision, result);
-          const finished = result.done.length + result.conflicts.length + result.faults.length;
-          this.dispatchEvent(new CustomEvent("progress", { detail: { finished, of: ordinals.length } }));
-        }
-      };
-      await Promise.all(Array.from({ length: TOGETHER }, work));
+    for (let start = 0; start < labels.length && !this.#stopped; start += size) {
+      try {
+        this.#take((await change(labels.slice(start, start + size))).labels, result);
+      } catch (error) {
+        if (error.status === 412) result.conflicts.push(labels[start].ordinal);
+        else result.faults.push({ message: error.message });
+        if (result.faults.length) break; // what was done before stays done, and can be undone
+      }
+      this.dispatchEvent(new CustomEvent("progress", { detail: { finished: Math.min(start + size, labels.length), of: labels.length } }));
     }
-    if (result.conflicts.length) await this.deck.fetch(result.conflicts, true); // to see what the others decided
+    if (result.conflicts.length) await this.deck.fetch(result.conflicts.slice(0, 1), labels.length === 1); // to say what the other decided
     this.dispatchEvent(new Event("decided"));
     return result;
   }
 
-  async #one(card, change, surprising, result) {
-    if (surprising) return result.conflicts.push(card.ordinal);
-    try {
-      this.deck.reviewed(card.ordinal, await change(card));
-      result.done.push(card.ordinal);
-    } catch (error) {
-      if (error.status === 412) result.conflicts.push(card.ordinal);
-      else result.faults.push({ ordinal: card.ordinal, message: error.message });
+  #take(outcomes, result) {
+    this.deck.reviewed(outcomes.filter((one) => one.outcome));
+    for (const { ordinal, sample, outcome, fault, revision } of outcomes) {
+      if (outcome === "done") {
+        result.done.push(ordinal);
+        result.seen.push({ ordinal, revision });
+      } else if (outcome === "conflict") result.conflicts.push(ordinal);
+      else result.faults.push({ message: fault ? `${sample ?? ordinal}: ${fault}` : `Nothing is decided of ${sample}, so nothing can be undone.` });
     }
   }
 }

@@ -61,12 +61,14 @@ export class Deck extends EventTarget {
     return ordinals.map((ordinal) => this.#cards.get(ordinal));
   }
 
-  // A review as the service answered it belongs to the card from now on.
-  reviewed(ordinal, review) {
-    const card = this.#cards.get(ordinal);
-    if (!card) return;
-    const { decision, note, revision, new_mask_sha256 } = review;
-    this.#keep([{ ...card, decision, note, revision, new_mask_sha256, decided_by: decision ? review.by : null }]);
+  // Reviews as the service answered them belong to their cards from now on.
+  reviewed(reviews) {
+    const known = reviews.filter(({ ordinal }) => this.#cards.has(ordinal));
+    this.#keep(
+      known.map(({ ordinal, decision, note, revision, new_mask_sha256, by }) => ({
+        ...this.#cards.get(ordinal), decision, note, revision, new_mask_sha256, decided_by: decision ? by : null,
+      })),
+    );
   }
 
   #keep(cards) {

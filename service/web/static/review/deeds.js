@@ -26,7 +26,7 @@ export class Deeds {
     }
     byId("act-undo").disabled = !settings.review;
     const wired = {
-      "act-undo": () => this.undo(), "act-open": () => this.open(), "act-close": () => this.showGrid(), "act-edit": () => this.edit(),
+      "act-undo": () => this.undo(), "act-all": () => this.selectAll(), "act-open": () => this.open(), "act-close": () => this.showGrid(), "act-edit": () => this.edit(),
       "act-help": () => this.help(), "go-next": () => this.step(1), "go-previous": () => this.step(-1), fit: () => this.viewer.fit(),
       "zoom-in": () => this.viewer.zoom(1.3), "zoom-out": () => this.viewer.zoom(1 / 1.3), "paint-save": () => this.save(), "paint-cancel": () => this.cancel(),
     };
@@ -40,6 +40,11 @@ export class Deeds {
   showSelected() {
     const { size } = this.selection;
     byId("selected").textContent = size > 1 ? `${size} selected` : "";
+  }
+
+  selectAll() {
+    this.selection.set(this.deck.order);
+    this.grid.root.focus({ preventScroll: true });
   }
 
   help() {
@@ -70,7 +75,7 @@ export class Deeds {
     if (!settings.review || this.mode === "edit") return;
     await this.#running;
     await this.#guard(async () => {
-      const result = await this.decider.undo(this.#meant());
+      const result = await this.#shown(() => this.decider.undo(this.#meant()));
       if (result.faults.length) return toast(result.faults[0].message, { kind: "bad" });
       if (result.conflicts.length) return this.#told(result, "undone", false);
       toast(`Undone${result.batch.length > 1 ? ` for ${result.batch.length} samples` : ""}.`);
@@ -80,13 +85,21 @@ export class Deeds {
 
   async #during(meant, run, word) {
     await this.#guard(async () => {
-      const progress = (event) => meant.length > 20 && toast(`${event.detail.finished} of ${event.detail.of}`, { action: "Stop", run: () => this.decider.stop(), stays: true });
-      this.decider.addEventListener("progress", progress);
-      const result = await run();
-      this.decider.removeEventListener("progress", progress);
+      const result = await this.#shown(run);
       this.#told(result, word, true);
       if (result.done.length === 1 && meant.length === 1) this.#goOn(meant[0]);
     });
+  }
+
+  // With how far it is, where it takes more than one request.
+  async #shown(run) {
+    const progress = ({ detail: { finished, of } }) => finished < of && toast(`${finished} of ${of}`, { action: "Stop", run: () => this.decider.stop(), stays: true });
+    this.decider.addEventListener("progress", progress);
+    try {
+      return await run();
+    } finally {
+      this.decider.removeEventListener("progress", progress);
+    }
   }
 
   async #guard(run) {

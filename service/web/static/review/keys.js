@@ -2,6 +2,7 @@
 export const KEYS = [
   ["J or →, K or ←", "next, previous"],
   ["↑ ↓ Page Up/Down Home End", "move in the grid"],
+  ["/", "filter; Esc goes back to the grid"],
   ["Enter", "open the sample; Esc goes back"],
   ["Space, Shift + arrows, Ctrl + A", "select one, a range, all of the filter; Esc selects none"],
   ["A", "accept the label"],

@@ -4,11 +4,12 @@ import { Deck } from "./deck.js";
 import { Decider } from "./decide.js";
 import { Deeds } from "./deeds.js";
 import { Editor } from "./editor.js";
+import { showClear, showFacets, showFilters } from "./filters.js";
 import { showCounts, wireFinish } from "./finish.js";
 import { Grid } from "./grid.js";
 import { fillHelp } from "./keys.js";
 import { Large } from "./large.js";
-import { go, place, question, readPlace } from "./place.js";
+import { FILTERS, go, noFilters, place, question, readPlace } from "./place.js";
 import { Selection } from "./selection.js";
 import { press } from "./shortcuts.js";
 import { toast } from "./toast.js";
@@ -21,28 +22,26 @@ const viewer = new Viewer(byId("canvas")), large = new Large(viewer, deck);
 const editor = settings.volumes ? null : new Editor(viewer, large);
 const deeds = new Deeds({ deck, selection, decider, grid, viewer, large, editor });
 
-function showFilters() {
-  const form = byId("filters");
-  for (const name of ["text", "min", "max", "decision", "sort", "order"]) form.elements[name].value = place[name];
-  byId("advance").checked = place.advance !== "off";
-}
+const say = (error) => toast(error.message, { kind: "bad" });
 
 async function load() {
+  showClear();
+  showFacets().catch(say);
   try {
     if (!(await deck.load(question()))) return; // another question was asked meanwhile
   } catch (error) {
-    return toast(error.message, { kind: "bad" });
+    return say(error);
   }
   const more = deck.total > deck.order.length ? `; the first ${deck.order.length} are here, filter to see others` : "";
   byId("found").textContent = `${deck.total} samples${more}`;
-  const filtered = place.text || place.min || place.max || place.decision;
+  const filtered = FILTERS.some((name) => place[name]);
   byId("none").textContent = filtered ? "No sample matches." : "Samples appear here after the first epoch.";
   byId("none").hidden = deck.order.length > 0;
   grid.cursor = Math.max(0, deck.indexOf(Number(place.at || -1)));
   grid.layout();
 }
 
-let typing = 0;
+let typing = 0, counting = 0;
 byId("filters").addEventListener("input", (event) => {
   clearTimeout(typing);
   typing = setTimeout(() => {
@@ -51,13 +50,24 @@ byId("filters").addEventListener("input", (event) => {
     load();
   }, event.target.tagName === "SELECT" ? 0 : 250);
 });
+byId("clear").addEventListener("click", () => {
+  go(noFilters());
+  selection.set([]);
+  showFilters();
+  byId("filters").elements.text.focus();
+  load();
+});
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("advance").addEventListener("change", (event) => go({ advance: event.target.checked ? "" : "off" }));
 byId("many").addEventListener("change", (event) => (grid.many = event.target.checked));
 grid.addEventListener("cursor", () => go({ at: deck.order[grid.cursor] ?? "" }));
 grid.addEventListener("open", () => deeds.open());
 selection.addEventListener("change", () => deeds.showSelected());
-decider.addEventListener("decided", () => showCounts().catch((error) => toast(error.message, { kind: "bad" })));
+decider.addEventListener("decided", () => {
+  showCounts().catch(say);
+  clearTimeout(counting);
+  counting = setTimeout(() => showFacets().catch(say), 1000); // not after each of a quick series
+});
 for (const part of [deck, large]) part.addEventListener("fault", (event) => toast(event.detail, { kind: "bad" }));
 document.addEventListener("keydown", (event) => press(event, deeds));
 document.addEventListener("keyup", (event) => {
@@ -75,6 +85,7 @@ addEventListener("beforeunload", (event) => {
 async function start() {
   readPlace();
   showFilters();
+  byId("advance").checked = place.advance !== "off";
   await load();
   if (place.view === "large" && place.at !== "") await deeds.open(Number(place.at), false);
   else deeds.showGrid(false);
@@ -83,5 +94,5 @@ async function start() {
 fillHelp();
 wireFinish();
 deeds.wire();
-showCounts().catch((error) => toast(error.message, { kind: "bad" }));
+showCounts().catch(say);
 start();

@@ -1,5 +1,7 @@
 // Where the person is: filters, order, sample and view, kept in the address, so that a reload loses nothing.
-const defaults = { text: "", min: "", max: "", decision: "", sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
+export const FILTERS = ["text", "min", "max", "decision", "reason", "annotator", "class", "verified"];
+const none = Object.fromEntries(FILTERS.map((name) => [name, ""]));
+const defaults = { ...none, sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
 
 export const place = { ...defaults };
 
@@ -17,12 +19,14 @@ export function go(changes, step = false) {
   history[step ? "pushState" : "replaceState"](null, "", location.pathname + (text ? `?${text}` : ""));
 }
 
+export const noFilters = () => ({ ...none, at: "" });
+
 // The question for the API.
 export function question() {
-  const query = { order_by: place.sort, order: place.order };
-  if (place.text) query.name_contains = place.text;
-  if (place.min) query.confidence_min = place.min;
-  if (place.max) query.confidence_max = place.max;
-  if (place.decision) query.decision = place.decision;
-  return query;
+  const [kind, number] = place.class.split(":");
+  const query = {
+    order_by: place.sort, order: place.order, text: place.text, confidence_min: place.min, confidence_max: place.max, decision: place.decision,
+    reason: place.reason, annotator: place.annotator, verified: place.verified, [kind === "prediction" ? "predicted_class" : "label_class"]: number,
+  };
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => value));
 }

@@ -22,13 +22,13 @@ export function press(event, deeds) {
 
 function commands(key, deeds) {
   if (key === "z") return () => deeds.undo();
-  if (key === "a" && deeds.mode === "grid") return () => deeds.selection.set(deeds.deck.order);
+  if (key === "a" && deeds.mode === "grid") return () => deeds.selectAll();
   return null;
 }
 
 function common(key, deeds) {
   if (key in DECIDE) return () => deeds.decide(DECIDE[key]);
-  return { u: () => deeds.undo(), j: () => deeds.step(1), k: () => deeds.step(-1), "?": () => deeds.help() }[key];
+  return { u: () => deeds.undo(), j: () => deeds.step(1), k: () => deeds.step(-1), "?": () => deeds.help(), "/": deeds.mode === "grid" ? () => byId("filters").elements.text.focus() : undefined }[key];
 }
 
 function inGrid(event, key, deeds) {

@@ -20,6 +20,7 @@ def test_a_good_upload(upload: Any) -> None:
     first = checked.samples[0]
     assert (first.width, first.height) == (30, 20)
     assert first.foreground == pytest.approx((upload.disc() > 0).mean())
+    assert first.label_values == tuple(np.unique(upload.disc()[upload.disc() > 0]).tolist())
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 

@@ -92,6 +92,8 @@ def test_a_version_is_its_base_but_for_the_changes(
 
     assert client.get(f"/v1/datasets/{dataset}/versions/1/samples").json() == first, "versions do not change"
     with context.database.read() as session:
+        values = session.scalars(select(Sample.label_values).where(Sample.dataset_id == dataset, Sample.version == 2))
+        assert values.all() == [",255,"] * 3
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "version.create")).one()
     assert entry.target == dataset
     assert entry.details == {"number": 2, "base": 1, "samples": 3, "excluded": 1, "relabelled": 1, "added": 0}

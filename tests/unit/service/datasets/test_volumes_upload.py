@@ -61,6 +61,7 @@ def test_folders_of_volumes(upload: Any) -> None:
     assert (first.pair.name, first.width, first.height, first.depth) == ("a", *SHAPE)
     assert first.spacing == pytest.approx((0.5, 1, 2))
     assert first.foreground == pytest.approx(LABEL.mean())
+    assert first.label_values == (1,)
     assert (first.mask_media_type, second.mask_media_type) == ("application/octet-stream", "application/gzip")
 
 
