@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, exports, jobs, reproduce, reviews, versions
+from service.cli import access, datasets, exports, jobs, pictures, reproduce, reviews, versions
 from service.cli.options import JobId, Json, Key, Url, connect
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.command()(reproduce.reproduce)
 app.command()(reproduce.compare)
+app.command("map")(pictures.fetch_map)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 

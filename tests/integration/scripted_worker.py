@@ -65,6 +65,8 @@ def write_result(
     content: bytes = b"weights " * 1000,
     held_out: dict[int, float] | None = None,
     reasons: dict[int, tuple[str, str]] | None = None,
+    *,
+    maps: bool = False,
 ) -> None:
     key = keys.result(job_id, "model.bin")
     store.put(key, content)
@@ -104,6 +106,7 @@ def write_result(
         test=test,
         reasons=doubted,
         predictions=False,
+        maps=maps,
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 

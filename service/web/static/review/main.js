@@ -6,6 +6,7 @@ import { Deeds } from "./deeds.js";
 import { Editor } from "./editor.js";
 import { showCounts, wireFinish } from "./finish.js";
 import { Grid } from "./grid.js";
+import { readHeat, wireHeat } from "./heat.js";
 import { fillHelp } from "./keys.js";
 import { Large } from "./large.js";
 import { go, place, question, readPlace } from "./place.js";
@@ -75,6 +76,7 @@ addEventListener("beforeunload", (event) => {
 async function start() {
   readPlace();
   showFilters();
+  readHeat();
   await load();
   if (place.view === "large" && place.at !== "") await deeds.open(Number(place.at), false);
   else deeds.showGrid(false);
@@ -82,6 +84,7 @@ async function start() {
 
 fillHelp();
 wireFinish();
+wireHeat({ grid: () => grid.refill(), large: () => large.redraw() });
 deeds.wire();
 showCounts().catch((error) => toast(error.message, { kind: "bad" }));
 start();

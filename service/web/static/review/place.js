@@ -1,5 +1,5 @@
 // Where the person is: filters, order, sample and view, kept in the address, so that a reload loses nothing.
-const defaults = { text: "", min: "", max: "", decision: "", sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
+const defaults = { text: "", min: "", max: "", decision: "", sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "", gridmap: "on", map: "off", heat: "0.6" };
 
 export const place = { ...defaults };
 
