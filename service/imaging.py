@@ -1,4 +1,4 @@
-"""Draws a sample for people: the image with the outline of its label and of the prediction.
+"""Draws a sample for people: the image with the outline of its label and of the prediction, and what is doubted.
 
 The two outlines differ in colour (blue and orange, apart for colour-blind eyes as well), in halo (light and dark, so
 that one of each pair shows on any tissue) and in style (solid and dashed, so that both show where they coincide).
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service import heat
 from service.datasets.pixels import MEDIA_TYPES
 
 Bools = NDArray[np.bool_]
@@ -23,6 +24,17 @@ PREDICTION, PREDICTION_HALO = (230, 159, 0), (20, 20, 20)
 DASH, GAP = 7, 5  # in units of the line's width, so that dashes look alike at every size
 MAX_DASHED = 60_000  # pixels of outline; a mask with more is noise, and is drawn solid
 VERSION = 1  # part of every overlay's ETag: raise it when pictures change
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What there is to draw of a sample."""
+
+    image: NDArray[np.uint8]  # (H, W, 3)
+    label: NDArray[np.uint8] | None  # (H, W)
+    prediction: NDArray[np.uint8] | None  # (H, W)
+    doubt: NDArray[np.uint8] | None  # (h, w), of all of the image
+    aspect: float = 1.0  # height of a pixel in units of its width
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ def render(
     size: int,
     kind: Format = "webp",
     aspect: float = 1.0,
+    doubt: NDArray[np.uint8] | None = None,
+    opacity: float = heat.OPACITY,
 ) -> bytes:
     """Scale the image so that its longer side has `size` pixels, and draw the outlines at that resolution.
 
@@ -72,12 +86,16 @@ def render(
         size: longer side of the result; a smaller image is enlarged, so that lines stay thin beside it.
         kind: of the encoded result.
         aspect: height of a pixel of the image in units of its width.
+        doubt: (h, w), of all of the image: 0 is none, 255 the strongest. It lies under the outlines.
+        opacity: of the strongest doubt, in [0, 1].
     """
     height, width = image.shape[0] * aspect, image.shape[1]
     scale = size / max(height, width)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
     resized = Image.fromarray(image).resize(target, Image.Resampling.LANCZOS)
     canvas = np.array(resized)
+    if doubt is not None:
+        heat.lay(canvas, doubt, opacity)
     style = style_for(size)
     lines = {
         name: outline(_scaled(mask, target))

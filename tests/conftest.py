@@ -258,6 +258,7 @@ def _finish_job(context: Context, scripted: ModuleType, dataset_id: str, job_id:
         for sha256, blob in zip(hashes, blobs, strict=True):
             context.store.put(keys.blob(dataset_id, sha256), blob)
         context.store.put(keys.prediction(job_id, ordinal), png(disc.astype(np.uint8)))
+        context.store.put(keys.doubt_map(job_id, ordinal), png((disc != label)[::2, ::2].astype(np.uint8) * 200))
         samples.append(
             Sample(
                 dataset_id=dataset_id,

@@ -40,6 +40,12 @@ def label(number: int) -> np.ndarray:
     return drawn.astype(np.uint8) * 255
 
 
+def doubt(number: int) -> np.ndarray:
+    """What is doubted, half as wide and as high: where the label is beside the lesion."""
+    apart = lesion(number) != (label(number) > 0)
+    return apart[::2, ::2].astype(np.uint8) * np.uint8(255)
+
+
 def reviewable_job(client: TestClient, context: Context, scripted: ModuleType) -> str:
     """Upload the dataset and finish the job `JOB` over it; gives the dataset's id. One image is a TIFF."""
     members = {}
@@ -69,5 +75,7 @@ def finish(context: Context, scripted: ModuleType, job_id: str, count: int) -> s
     for number in range(count):
         moved = np.roll(lesion(number), 1, axis=0)  # never just the label
         context.store.put(keys.prediction(job_id, number), encoded(moved.astype(np.uint8)))
+        context.store.put(keys.doubt_map(job_id, number), encoded(doubt(number)))
+    scripted.write_result(context.store, job_id, 1, 3, maps=True)
     succeed(context, job_id)
     return job_id

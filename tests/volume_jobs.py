@@ -55,5 +55,6 @@ def finish_job(context: Context, scripted: ModuleType, dataset_id: str) -> str:
     scripted.write_epoch(context.store, job_id, 1, 0, COUNT)
     for ordinal in range(COUNT):
         context.store.put(keys.prediction(job_id, ordinal, "nii.gz"), nifti(predicted))
+        context.store.put(keys.doubt_map(job_id, ordinal, "nii.gz"), nifti(predicted * np.uint8(250)))
     succeed(context, job_id)
     return job_id

@@ -1,4 +1,4 @@
-"""The only writer of a run's outputs: confidence shards and manifests of epochs, predictions and model at the end.
+"""The only writer of a run's outputs: confidence shards and manifests of epochs, then predictions, maps and model.
 
 The manifest is written last, after a barrier: whoever finds it finds everything that it names.
 """
@@ -19,6 +19,7 @@ from workers.contract import keys, tables
 from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard
 from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
+from workers.doubt import doubts, doubts_of_volume, encode_doubts
 from workers.exchange import gather
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
@@ -26,7 +27,7 @@ from workers.nifti import PERCENTILES
 from workers.reasons import Reasons
 from workers.run import Run
 from workers.scores import dice, write_scores
-from workers.sliding import predict_volume
+from workers.sliding import volume_logits
 from workers.volumes import Volumes
 
 log = structlog.get_logger()
@@ -75,8 +76,9 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
 def write_result(
     run: Run, learner: Learner, samples: AnySamples, state: dale.ConfidenceState, metrics: dict[str, float]
 ) -> None:
-    """Write the final network's mask of every sample, held out or not, then the model, then the manifest. A collective.
+    """Write the final network's mask of every sample, held out or not, and the map of what it doubts of the label.
 
+    Then the model, then the manifest. A collective.
     How well it does on the samples that are held out becomes part of the metrics and of the model's description.
     """
     job_id = run.request.job_id
@@ -108,6 +110,7 @@ def write_result(
         test=test,
         reasons=doubted,
         predictions=True,
+        maps=True,
     )
     run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
     log.info("result", files=[file.name for file in files], **summary)
@@ -123,18 +126,19 @@ def _write_images(
     *,
     score: bool = False,
 ) -> dict[int, float]:
-    """Write the masks of some samples; their Dice with the labels in the images' own size by ordinal, if asked for."""
+    """Write masks and maps of some samples; the Dice with their labels in the images' own size by ordinal, if asked."""
     scores = {}
     for some in ordinals.split(PREDICTION_BATCH):
         images, labels = samples.batch(some)
         with torch.no_grad():
-            masks = to_masks(network(to_network(images.to(run.device), statistics)))
-        for ordinal, mask, label in zip(some.tolist(), masks, labels.numpy(), strict=True):
-            key = keys.prediction(run.request.job_id, ordinal)
-            written = encode_mask(mask, *samples.size(ordinal))
-            run.write(key, written, "image/png")
+            logits = network(to_network(images.to(run.device), statistics))
+        found = zip(some.tolist(), to_masks(logits), labels.numpy(), doubts(logits, labels), strict=True)
+        for ordinal, mask, label, doubt in found:
+            width, height = samples.size(ordinal)
+            written = encode_mask(mask, width, height)
+            run.write(keys.prediction(run.request.job_id, ordinal), written, "image/png")
+            run.write(keys.doubt_map(run.request.job_id, ordinal), encode_doubts(doubt, width, height), "image/png")
             if reasons is not None:
-                width, height = samples.size(ordinal)
                 edge = samples.image_size
                 reasons.add(ordinal, mask, label, (height / edge, width / edge), "px")
             if score:
@@ -152,13 +156,15 @@ def _write_volumes(
     *,
     score: bool = False,
 ) -> dict[int, float]:
-    """Write the masks of some volumes; their Dice with the labels by ordinal, if asked for."""
+    """Write masks and maps of some volumes; their Dice with the labels by ordinal, if asked for."""
     scores = {}
     for ordinal in ordinals.tolist():
         image, label = samples.volume(ordinal)
-        classes = predict_volume(network, image, samples.patch_size)
-        key = keys.prediction(run.request.job_id, ordinal, "nii.gz")
-        run.write(key, samples.encode(ordinal, classes), "application/gzip")
+        logits = volume_logits(network, image, samples.patch_size)
+        classes, doubt = logits.argmax(0).to(torch.uint8), torch.from_numpy(doubts_of_volume(logits, label))
+        for key, values in ((keys.prediction, classes), (keys.doubt_map, doubt)):
+            written = samples.encode(ordinal, values)
+            run.write(key(run.request.job_id, ordinal, "nii.gz"), written, "application/gzip")
         if reasons is not None:
             reasons.add(ordinal, classes.numpy(), label.numpy(), samples.spacing(ordinal), "mm")
         if score:

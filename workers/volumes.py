@@ -142,10 +142,10 @@ class Volumes:
         source = self.store.get(keys.blob(self.dataset_id, self.table["image_sha256"][ordinal].as_py()))
         return ras_spacing(open_volume(source))
 
-    def encode(self, ordinal: int, classes: Tensor) -> bytes:
-        """Class indices (D, H, W) as .nii.gz with the shape, orientation and affine of the sample's image."""
+    def encode(self, ordinal: int, values: Tensor) -> bytes:
+        """A mask or a map (D, H, W) as .nii.gz with the shape, orientation and affine of the sample's image."""
         source = self.store.get(keys.blob(self.dataset_id, self.table["image_sha256"][ordinal].as_py()))
-        return encode_labels(classes.numpy(), open_volume(source))
+        return encode_labels(values.numpy(), open_volume(source))
 
     def _head(self, ordinal: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Shape and centres, int64, flat; then image and label if they had to be decoded, None if they are kept."""

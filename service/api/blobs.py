@@ -27,15 +27,29 @@ KEPT = "private, max-age=86400"
 
 def blob_response(request: Request, store: ObjectStore, dataset_id: str, sha256: str) -> Response:
     """The original bytes of an image or mask; its ETag is its sha256."""
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": KEPT, "X-Content-Type-Options": "nosniff"}
+    gone = f"The blob {sha256} of dataset {dataset_id} is gone from the object store."
+    return object_response(request, store, keys.blob(dataset_id, sha256), sha256, KEPT, gone)
+
+
+def object_response(request: Request, store: ObjectStore, key: str, tag: str, kept: str, gone: str) -> Response:
+    """The bytes of an object as they are stored, as a stream.
+
+    Args:
+        request: what was asked; with the `tag` in If-None-Match it is answered by 304.
+        store: where the object is.
+        key: of the object.
+        tag: what its ETag says.
+        kept: how long browsers may keep it (Cache-Control).
+        gone: what `NotFound` says where it is missing.
+    """
+    headers = {"ETag": f'"{tag}"', "Cache-Control": kept, "X-Content-Type-Options": "nosniff"}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    key = keys.blob(dataset_id, sha256)
     try:
         headers["Content-Length"] = str(store.size(key))
         chunks = store.read(key)
     except ObjectMissing as error:
-        raise NotFound(f"The blob {sha256} of dataset {dataset_id} is gone from the object store.") from error
+        raise NotFound(gone) from error
     first = next(chunks, b"")
     return StreamingResponse(_all(first, chunks), headers=headers, media_type=media_type(first))
 

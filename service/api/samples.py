@@ -50,6 +50,7 @@ class SampleLinks(BaseModel):
     history: str
     image: str
     overlay: str
+    map: str
 
 
 class SampleResource(BaseModel):
@@ -107,7 +108,13 @@ def resource(row: tables.JobSample) -> SampleResource:
         expected_dice=row.expected_dice,
         reason=row.reason,
         reason_kind=ReasonKind(row.reason_kind) if row.reason_kind else None,
-        links=SampleLinks(self=base, history=f"{base}/history", image=f"{base}/image", overlay=f"{base}/overlay"),
+        links=SampleLinks(
+            self=base,
+            history=f"{base}/history",
+            image=f"{base}/image",
+            overlay=f"{base}/overlay",
+            map=f"{base}/map",
+        ),
     )
 
 

@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.datasets.archive import MemberFault
 from service.db.tables import Sample
 from service.errors import NotFound
+from service.imaging import Picture
 from service.slices import Axis, Place, classes, cut, grey, place, stored_volume
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore
 
 
-@dataclass(frozen=True)
-class SlicePicture:
+@dataclass(frozen=True, kw_only=True)
+class SlicePicture(Picture):
     """A slice with its masks, as they are drawn."""
 
     at: Place
-    image: NDArray[np.uint8]  # (H, W, 3)
-    label: NDArray[np.uint8]  # (H, W)
-    prediction: NDArray[np.uint8] | None  # (H, W)
-    aspect: float  # height of a voxel in units of its width
 
 
-def slice_picture(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> SlicePicture:
+def slice_picture(
+    store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None, doubting: str | None = None
+) -> SlicePicture:
     """Cut the slice `number` out of image, label and, with a job, its prediction, if it is there.
+
+    So too, with the job `doubting`, out of its map of what is doubted.
 
     Raises:
         NotFound: the files of the sample are gone, or damaged.
@@ -42,7 +42,14 @@ def slice_picture(store: ObjectStore, row: Sample, axis: Axis, number: int | Non
         at = place(axis, number, masks)
         plane, aspect = cut(image, at)
         drawn = [classes(cut(mask, at)[0]) for mask in masks]
-        return SlicePicture(at, grey(image, plane), drawn[0], drawn[1] if len(drawn) > 1 else None, aspect)
+        doubt = None
+        if doubting is not None and store.exists(key := keys.doubt_map(doubting, row.ordinal, "nii.gz")):
+            voxels = cut(stack.enter_context(stored_volume(store.read(key))), at)[0]
+            doubt = np.ascontiguousarray(voxels, dtype=np.uint8)
+        predicted = drawn[1] if len(drawn) > 1 else None
+        return SlicePicture(
+            at=at, image=grey(image, plane), label=drawn[0], prediction=predicted, doubt=doubt, aspect=aspect
+        )
 
 
 def slice_place(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> Place:

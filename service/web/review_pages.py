@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.api.dependencies import SessionDep
+from service import heat
+from service.api.dependencies import ContextDep, SessionDep
 from service.api.jobs import resource
+from service.api.maps import has_maps
 from service.db import datasets, differences, jobs
 from service.jobs.lifecycle import State
 from service.roles import Role
@@ -20,7 +22,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/jobs/{job_id}/review")
-def show_review(request: Request, job_id: str, session: SessionDep, visitor: VisitorDep) -> Response:
+def show_review(
+    request: Request, job_id: str, session: SessionDep, visitor: VisitorDep, context: ContextDep
+) -> Response:
     """All samples of a job to look through and decide about; the page asks the API for whatever is on the screen."""
     if visitor is None:
         return to_sign_in(request)
@@ -37,6 +41,8 @@ def show_review(request: Request, job_id: str, session: SessionDep, visitor: Vis
         "values": version.mask_values,
         "volumes": version.spatial_dims == 3,
         "predicted": job.state == State.SUCCEEDED,
+        "mapped": has_maps(context.store, job),
+        "heat": heat.COLOURS,
         "review": visitor.role.includes(Role.REVIEW),
         "train": visitor.role.includes(Role.TRAIN),
         "person": visitor.key_name,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.distributed.test_world_size import confidences, run
 from tests.volumes import MASK_VALUES, PIL, nifti, other_channel, put_balls
-from workers.contract import keys
+from workers.contract import keys, tables
 from workers.contract.request import JobSpec, ResultManifest, TrainRequest
 from workers.contract.store import ObjectStore, open_store
 from workers.nifti import open_volume
@@ -71,14 +71,26 @@ def test_an_interrupted_run_sees_the_patches_it_would_have_seen(root: Path) -> N
         np.testing.assert_allclose(resumed[column].to_numpy(), alone[column].to_numpy(), atol=1e-5, err_msg=column)
 
 
-def test_predictions_lie_where_the_images_lie(root: Path, tmp_path: Path) -> None:
+def test_predictions_and_maps_lie_where_the_images_lie(root: Path, tmp_path: Path) -> None:
     store = open_store(f"file://{root}/store")
+    labels = tables.from_parquet(store.get(keys.version("ds-3d", 1)), tables.VOLUMES)["mask_sha256"].to_pylist()
+    differing = 0
     for ordinal in range(COUNT):
-        (tmp_path / "mask.nii.gz").write_bytes(store.get(keys.prediction("one", ordinal, "nii.gz")))
-        mask = nib.load(tmp_path / "mask.nii.gz")
-        assert mask.shape == SHAPE
-        np.testing.assert_array_equal(mask.affine, PIL)
-        assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1}
+        found = []
+        for number, key in enumerate((keys.prediction, keys.doubt_map)):
+            (tmp_path / f"{number}.nii.gz").write_bytes(store.get(key("one", ordinal, "nii.gz")))
+            file = nib.load(tmp_path / f"{number}.nii.gz")
+            assert (file.shape, file.get_data_dtype()) == (SHAPE, np.uint8)
+            np.testing.assert_array_equal(file.affine, PIL)
+            found.append(np.asarray(file.dataobj))
+        mask, doubt = found
+        assert set(np.unique(mask)) <= {0, 1}
+        given = np.asarray(open_volume(store.get(keys.blob("ds-3d", labels[ordinal]))).dataobj)
+        apart = np.array(MASK_VALUES)[mask] != given
+        assert not doubt[~apart].any()
+        assert (doubt[apart] > 0).mean() > 0.9, "some lie too near to one half to count"
+        differing += apart.sum()
+    assert differing > 0
 
 
 def test_the_model_predicts_the_files_of_a_folder(

@@ -248,6 +248,7 @@ def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
                     trained[column].to_numpy(), expected[column].to_numpy(), atol=0 if job == "held-one" else 1e-4
                 )
         result = ResultManifest.model_validate_json(store.get(keys.result_manifest(job)))
+        assert result.maps and all(store.exists(keys.doubt_map(job, ordinal)) for ordinal in range(30))
         shards = [tables.from_parquet(store.get(shard.key), tables.TEST_SCORES) for shard in result.test]
         assert [shard.num_rows for shard in shards] == [shard.rows for shard in result.test]
         scores = pa.concat_tables(shards).sort_by("ordinal")
@@ -260,6 +261,10 @@ def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
                 for key in (keys.prediction(job, ordinal), keys.blob("ds-1", labels[ordinal]))
             )
             values.append(2 * (mask & label).sum() / (mask.sum() + label.sum()))
+            doubt = np.asarray(Image.open(io.BytesIO(store.get(keys.doubt_map(job, ordinal)))))
+            doubted = (mask != label) & (doubt > 0)
+            assert doubted.sum() > 0.9 * (mask != label).sum(), "some lie too near to one half to count"
+            assert not doubt[mask == label].any()
         np.testing.assert_allclose(scores["dice"].to_numpy(), values, rtol=1e-6)
         about = json.loads(store.get(keys.result(job, "model.json")))
         for said in (result.metrics, about):

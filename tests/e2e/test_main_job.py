@@ -92,6 +92,10 @@ def test_from_folder_to_model_and_nothing_left_behind(folder: Path) -> None:
         assert all(0 <= sample["confidence"] <= 1 for sample in samples)
         assert all(sample["reason_kind"] and sample["reason"] for sample in samples)
 
+        dale("map", job["id"], samples[0]["sample"], "maps")
+        with Image.open(folder / f"maps/{samples[0]['sample']}.png") as found:
+            assert (found.mode, found.size) == ("L", (32, 32))  # as the network saw it
+
         dale("fetch", job["id"], "model")
         assert {path.name for path in (folder / "model").iterdir()} == {"model.json", "model.safetensors"}
         _check_model(folder, url)

@@ -66,6 +66,8 @@ def write_result(
     held_out: dict[int, float] | None = None,
     reasons: dict[int, tuple[str, str]] | None = None,
     predicted: dict[int, list[int]] | None = None,
+    *,
+    maps: bool = False,
 ) -> None:
     key = keys.result(job_id, "model.bin")
     store.put(key, content)
@@ -106,6 +108,7 @@ def write_result(
         test=test,
         reasons=doubted,
         predictions=False,
+        maps=maps,
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 

@@ -113,3 +113,13 @@ def prediction(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "pn
     Of an image a PNG; of a volume (`nii.gz`) a NIfTI file with the volume's own affine.
     """
     return result(job_id, f"predictions/{ordinal}.{suffix}")
+
+
+def doubt_map(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "png") -> str:
+    """Which pixels of a sample's label the final network doubts, in 8 bits.
+
+    0 = nothing speaks against the label, 255 = the network is sure of another class (`dale.doubt_map` times 255). Of an
+    image a grey PNG to be stretched over it: of the image's own size, or of the network's where that is smaller. Of a
+    volume (`nii.gz`) a NIfTI file with the volume's own shape and affine.
+    """
+    return result(job_id, f"maps/{ordinal}.{suffix}")

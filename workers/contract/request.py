@@ -224,6 +224,7 @@ class ResultManifest(Model):
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
     reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")
     predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
+    maps: bool = Field(default=False, description="whether every sample has its result/maps/<ordinal>.png (.nii.gz)")
 
 
 class Failure(Model):

@@ -184,6 +184,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
     "GET /v1/jobs/{job_id}/samples/{sample}/image": Row(READ, path=f"{SAMPLES}/image"),
     "GET /v1/jobs/{job_id}/samples/{sample}/overlay": Row(READ, path=f"{SAMPLES}/overlay"),
+    "GET /v1/jobs/{job_id}/samples/{sample}/map": Row(READ, path=f"{SAMPLES}/map"),
     "GET /v1/jobs/{job_id}/export": Row(READ, path="/v1/jobs/{job}/export?format=csv"),
     "POST /v1/jobs/{job_id}/import": Row(
         REVIEW, path="/v1/jobs/{job}/import?format=csv", body={"content": "sample,mask_sha256,decision"}

@@ -25,7 +25,8 @@ const reviewOf = (name) => `${version}/samples/${encodeURIComponent(name)}/revie
 const seen = (revision) => ({ "If-Match": `"${revision}"` });
 const json = { "Content-Type": "application/json" };
 
-export const thumbnail = (name) => `${sampleOf(name)}/overlay?size=320`;
+export const thumbnail = (name, heat) => `${sampleOf(name)}/overlay?size=320${heat ? "&map=true" : ""}`;
+export const mapPath = (name) => `${sampleOf(name)}/map`;
 export const maskPath = (name, kind) => `${sampleOf(name)}/masks/${kind}`;
 
 export function picturePath(name, options) {

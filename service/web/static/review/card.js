@@ -1,5 +1,6 @@
 // One card of the grid. The elements are made once and filled again and again as the grid scrolls.
 import { thumbnail } from "./api.js";
+import { heatShown } from "./heat.js";
 
 export const DECISIONS = {
   accepted: { icon: "✓", word: "accepted" },
@@ -83,7 +84,7 @@ export class CardView {
     this.root.dataset.decision = card.decision ?? "";
     const decided = card.decision ? `${card.decision} by ${card.decided_by}` : "undecided";
     this.root.setAttribute("aria-label", `${card.sample}, rank ${card.rank}, confidence ${card.confidence.toFixed(2)}, ${decided}${card.reason ? `, ${card.reason}` : ""}${card.annotator ? `, drawn by ${card.annotator}` : ""}`);
-    const source = thumbnail(card.sample);
+    const source = thumbnail(card.sample, heatShown("grid"));
     if (this.image.getAttribute("src") !== source) this.image.src = source;
   }
 

@@ -72,6 +72,11 @@ export class Grid extends EventTarget {
     else if (top + this.#rowHeight + GAP > scrollTop + clientHeight) this.root.scrollTop = top + this.#rowHeight + GAP - clientHeight;
   }
 
+  // Every card on the screen anew.
+  refill() {
+    for (const view of this.#views.values()) if (view.card) view.fill(view.card);
+  }
+
   mark() {
     for (const [index, view] of this.#views) {
       view.root.setAttribute("aria-selected", this.selection.has(this.deck.order[index]));

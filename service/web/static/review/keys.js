@@ -12,6 +12,7 @@ export const KEYS = [
   ["U or Ctrl + Z", "undo the last decision"],
   ["E", "edit the mask"],
   ["L, P, C, S", "show label, prediction, correction; side by side"],
+  ["H", "show the doubted pixels, in the grid or of one sample"],
   ["+ − 0", "zoom in, out, fit; drag to pan (with Space held while editing)"],
   ["[ ] (volumes)", "slice before, after"],
   ["while editing: B R G I", "brush, eraser, polygon, fill; [ ] make the brush smaller, larger"],

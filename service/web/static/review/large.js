@@ -1,6 +1,7 @@
 // One sample, large: its picture with the masks over it, its numbers, and how they came about.
 import * as api from "./api.js";
 import { fillBadge, points } from "./card.js";
+import { heatLayer, heatOpacity, heatShown } from "./heat.js";
 import { decodeMask, outline, picture } from "./masks.js";
 import { go, place } from "./place.js";
 
@@ -18,6 +19,7 @@ export class Large extends EventTarget {
   ordinal = null; // asked for
   shown = null; // on the screen: decisions are about what was seen
   masks = {}; // by kind: { width, height, pixels }
+  #heat = null; // layer of the doubted pixels
   #abort = new AbortController();
 
   constructor(viewer, deck) {
@@ -79,6 +81,11 @@ export class Large extends EventTarget {
     this.#toggled();
   }
 
+  // What the switches show has changed.
+  redraw() {
+    this.#toggled();
+  }
+
   // After another one decided meanwhile: what they did, and how to insist.
   conflict(card) {
     const what = card.decision ? `${card.decided_by}: ${card.decision}` : "it is undecided again";
@@ -127,15 +134,17 @@ export class Large extends EventTarget {
   async #image(card, signal) {
     const size = Math.min(Math.max(card.width, card.height, SMALLEST), LARGEST);
     const plain = { size, label: false, prediction: false, format: "png" };
-    const [blob, label, prediction, correction] = await Promise.all([
+    const [blob, label, prediction, correction, heat] = await Promise.all([
       api.ask(api.picturePath(card.sample, plain), { signal }).then((answer) => answer.blob()),
       this.#mask(card, "label", signal),
       settings.predicted ? this.#mask(card, "prediction", signal) : null,
       card.new_mask_sha256 ? this.#mask(card, "correction", signal) : null,
+      heatLayer(card.sample, signal),
     ]);
     const image = await createImageBitmap(blob);
     return () => {
       this.masks = { label, prediction, correction };
+      this.#heat = heat;
       this.#correction = card.new_mask_sha256 ?? "";
       this.#layers();
       this.viewer.show(image, card.width, card.height);
@@ -153,12 +162,13 @@ export class Large extends EventTarget {
   }
 
   #layers() {
-    this.viewer.layers = Object.entries(this.masks)
+    const masks = Object.entries(this.masks)
       .filter(([, mask]) => mask)
       .map(([name, mask]) => {
         const several = settings.values.length > 2;
         return { name, path: outline(mask), filled: () => picture(mask, several ? null : STYLES[name].fill), ...STYLES[name] };
       });
+    this.viewer.layers = this.#heat ? [this.#heat, ...masks] : masks;
     this.#toggled();
   }
 
@@ -166,6 +176,11 @@ export class Large extends EventTarget {
     if (settings.volumes) return this.#slice({});
     for (const layer of this.viewer.layers) {
       if (layer.name === "edit") continue;
+      if (layer === this.#heat) {
+        layer.visible = heatShown("large");
+        layer.opacity = heatOpacity();
+        continue;
+      }
       layer.visible = byId(`show-${layer.name}`).checked;
       layer.opacity = Number(byId("opacity").value);
       if (layer.opacity > 0) layer.picture ??= layer.filled();
@@ -175,6 +190,7 @@ export class Large extends EventTarget {
 
   async #volume(card, signal) {
     const options = { size: VOLUME, format: "png", axis: place.axis || "axial", label: byId("show-label").checked, prediction: byId("show-prediction").checked };
+    if (heatShown("large")) Object.assign(options, { map: true, map_opacity: heatOpacity() });
     if (place.slice !== "") options.slice = place.slice;
     let answer;
     try {

@@ -7,6 +7,7 @@ import { Editor } from "./editor.js";
 import { showClear, showFacets, showFilters } from "./filters.js";
 import { showCounts, wireFinish } from "./finish.js";
 import { Grid } from "./grid.js";
+import { readHeat, wireHeat } from "./heat.js";
 import { fillHelp } from "./keys.js";
 import { Large } from "./large.js";
 import { FILTERS, go, noFilters, place, question, readPlace } from "./place.js";
@@ -86,6 +87,7 @@ async function start() {
   readPlace();
   showFilters();
   byId("advance").checked = place.advance !== "off";
+  readHeat();
   await load();
   if (place.view === "large" && place.at !== "") await deeds.open(Number(place.at), false);
   else deeds.showGrid(false);
@@ -93,6 +95,7 @@ async function start() {
 
 fillHelp();
 wireFinish();
+wireHeat({ grid: () => grid.refill(), large: () => large.redraw() });
 deeds.wire();
 showCounts().catch(say);
 start();

@@ -1,7 +1,7 @@
 // Where the person is: filters, order, sample and view, kept in the address, so that a reload loses nothing.
 export const FILTERS = ["text", "min", "max", "decision", "reason", "annotator", "class", "verified"];
 const none = Object.fromEntries(FILTERS.map((name) => [name, ""]));
-const defaults = { ...none, sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
+const defaults = { ...none, sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "", gridmap: "on", map: "off", heat: "0.6" };
 
 export const place = { ...defaults };
 

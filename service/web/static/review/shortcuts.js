@@ -1,4 +1,5 @@
 // From a key to what it does.
+import { toggleHeat } from "./heat.js";
 import { isTyping, onControl } from "./keys.js";
 
 const DECIDE = { a: "accepted", f: "flagged", m: "corrected", x: "excluded" };
@@ -28,7 +29,7 @@ function commands(key, deeds) {
 
 function common(key, deeds) {
   if (key in DECIDE) return () => deeds.decide(DECIDE[key]);
-  return { u: () => deeds.undo(), j: () => deeds.step(1), k: () => deeds.step(-1), "?": () => deeds.help(), "/": deeds.mode === "grid" ? () => byId("filters").elements.text.focus() : undefined }[key];
+  return { h: () => toggleHeat(deeds.mode), u: () => deeds.undo(), j: () => deeds.step(1), k: () => deeds.step(-1), "?": () => deeds.help(), "/": deeds.mode === "grid" ? () => byId("filters").elements.text.focus() : undefined }[key];
 }
 
 function inGrid(event, key, deeds) {
@@ -73,6 +74,6 @@ function editing(event, key, command, deeds) {
   if ((key === "Enter" || key === " ") && onControl(event)) return null;
   return {
     Enter: () => editor.apply(), " ": () => (viewer.panKey = true), Escape: () => editor.escape() || deeds.cancel(),
-    "[": () => editor.resize(-1), "]": () => editor.resize(1), "+": () => viewer.zoom(1.3), "=": () => viewer.zoom(1.3), "-": () => viewer.zoom(1 / 1.3), 0: () => viewer.fit(), "?": () => deeds.help(),
+    "[": () => editor.resize(-1), "]": () => editor.resize(1), "+": () => viewer.zoom(1.3), "=": () => viewer.zoom(1.3), "-": () => viewer.zoom(1 / 1.3), 0: () => viewer.fit(), h: () => toggleHeat("large"), "?": () => deeds.help(),
   }[key];
 }

@@ -6,7 +6,7 @@ export class Viewer extends EventTarget {
   image = null;
   width = 1; // of the image, in its own pixels
   height = 1;
-  layers = []; // { name, path, picture, colour, dash, visible, opacity }
+  layers = []; // { name, path, picture, colour, dash, visible, opacity, stretched }
   side = false;
   cross = null; // [x, y] of the image: where the keyboard paints
   polygon = [];
@@ -85,7 +85,7 @@ export class Viewer extends EventTarget {
     context.fillStyle = "#000";
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (!this.image) return;
-    const views = this.side ? [["label"], ["prediction", "correction"]] : [null];
+    const views = this.side ? [["doubt", "label"], ["prediction", "correction"]] : [null];
     views.forEach((names, number) => {
       const left = number * this.#viewWidth;
       context.save();
@@ -102,12 +102,13 @@ export class Viewer extends EventTarget {
     });
   }
 
-  #layer({ name, path, picture, colour, dash, opacity }) {
+  #layer({ name, path, picture, colour, dash, opacity, stretched }) {
     const { context } = this, pixel = 1 / this.scale;
     if (picture && opacity > 0) {
       context.globalAlpha = opacity;
-      context.imageSmoothingEnabled = false;
-      context.drawImage(picture, 0, 0);
+      context.imageSmoothingEnabled = Boolean(stretched);
+      if (stretched) context.drawImage(picture, 0, 0, this.width, this.height);
+      else context.drawImage(picture, 0, 0);
       context.globalAlpha = 1;
     }
     if (!path) return;

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
+from service.api.dependencies import Context
 from service.cli import app, credentials
 from service.cli.job_options import spec
 from service.cli.packing import as_archive
 from service.jobs.lifecycle import State
+from workers.contract import keys
 from workers.contract.request import DaleMethod, JobSpec, NetworkSpec
 
 KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
@@ -105,6 +108,22 @@ def test_samples_and_model_of_a_finished_job(dale: Run, model_job: str, tmp_path
     files = [Path(line) for line in done.stdout.splitlines()]
     assert files
     assert all(file.is_file() for file in files)
+
+
+def test_what_is_doubted_of_a_label(dale: Run, context: Context, finished_job: str, tmp_path: Path) -> None:
+    done = dale("map", finished_job, "case 2", tmp_path / "maps")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [str(tmp_path / "maps/case 2.png")]
+    assert (tmp_path / "maps/case 2.png").read_bytes() == context.store.get(keys.doubt_map(finished_job, 3))
+    done = dale("map", finished_job, "case 2", tmp_path / "maps", "--drawn", "--size", 128)
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "maps/case 2.webp") as picture:
+        assert (picture.format, max(picture.size)) == ("WEBP", 128)
+    assert dale("map", finished_job, "no such sample").exit_code == 2
+    context.store.delete(keys.doubt_map(finished_job, 3))
+    refused = dale("map", finished_job, "case 2", tmp_path / "other")
+    assert (refused.exit_code, "older than the maps" in " ".join(refused.output.split())) == (2, True)
+    assert not (tmp_path / "other").exists()
 
 
 def test_follow_ends_with_the_job_and_its_code(

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.cli.packing import as_archive
-from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable, transfer
+from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable, pictures, transfer
 from service.client.sse import parse_events
 from service.client.transfer import download
 from service.jobs.lifecycle import State
@@ -33,6 +33,18 @@ def test_upload_tells_its_progress_and_arrives(dale: Client, folder: Path) -> No
     assert dataset.newest.sample_count == 4
     assert dale.dataset(dataset.id) == dataset
     assert list(dale.datasets()) == [dataset]
+
+
+def test_maps_lie_in_the_folder_whatever_a_sample_is_called(dale: Client, finished_job: str, tmp_path: Path) -> None:
+    folder, before = tmp_path / "maps", set(tmp_path.iterdir())
+    named = dale.fetch_map(finished_job, '<b>bold & "x"', folder)
+    assert named == folder / "_b_bold _ _x_.png"
+    assert dale.fetch_picture(finished_job, '<b>bold & "x"', folder).read_bytes()[8:12] == b"WEBP"
+    assert set(tmp_path.iterdir()) - before == {folder}
+    assert sorted(path.suffix for path in folder.iterdir()) == [".png", ".webp"], "nothing in part"
+    for name in ("../up", "..", ".", "/etc/x"):
+        assert (folder / f"{pictures._file_name(name)}.png").parent == folder
+        assert not pictures._file_name(name).startswith(".")
 
 
 def test_upload_never_holds_the_file_in_memory(dale: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""What the client does with pictures: what a job doubts of a label, as numbers and drawn."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from service.client.connection import Connection
+from service.client.wire import part
+
+ENDINGS = {"image/png": "png", "application/gzip": "nii.gz"}
+
+
+class Pictures(Connection):
+    """See what is doubted of a label."""
+
+    def fetch_map(self, job_id: str, sample: str, folder: Path) -> Path:
+        """Download the map of the doubted pixels of a label, once the job has succeeded.
+
+        Of an image it is a PNG, of a volume a .nii.gz: 8 bits, 0 where nothing speaks against the label, 255 where the
+        network is sure of another class.
+        """
+        answer = self._send("GET", f"{_sample(job_id, sample)}/map")
+        kind = answer.headers["content-type"].partition(";")[0]
+        return _written(folder, f"{_file_name(sample)}.{ENDINGS.get(kind, 'map')}", answer.content)
+
+    def fetch_picture(self, job_id: str, sample: str, folder: Path, *, size: int = 1024) -> Path:
+        """Download a picture of a sample (WebP): label and prediction outlined, what is doubted laid over it.
+
+        Of a volume it shows the axial slice with the most label.
+
+        Args:
+            job_id: the job.
+            sample: its name.
+            folder: where to put it.
+            size: longer side, in pixels, from 64 to 2048.
+        """
+        answer = self._send("GET", f"{_sample(job_id, sample)}/overlay", parameters={"map": True, "size": size})
+        return _written(folder, f"{_file_name(sample)}.webp", answer.content)
+
+
+def _sample(job_id: str, sample: str) -> str:
+    return f"/v1/jobs/{part(job_id)}/samples/{part(sample)}"
+
+
+def _file_name(sample: str) -> str:
+    """A name may be anything; that of the file leads nowhere else."""
+    return re.sub(r"[^\w. +-]", "_", sample).lstrip(".") or "sample"
+
+
+def _written(folder: Path, name: str, content: bytes) -> Path:
+    """The file appears only whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.partial"
+    partial.write_bytes(content)
+    return partial.replace(folder / name)
