@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import tracing
 from service.api import (
+    agreement,
     attempts,
     audit,
     class_masks,
@@ -28,6 +29,9 @@ from service.api import (
     keys,
     metrics,
     models,
+    neighbours,
+    other_masks,
+    over_jobs,
     overlays,
     problems,
     projects,
@@ -117,6 +121,8 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         deletion,
         versions,
         reviews,
+        agreement,
+        other_masks,
         finishing,
         uploads,
         jobs,
@@ -124,6 +130,8 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         events,
         exports,
         samples,
+        over_jobs,
+        neighbours,
         held_out,
         grid,
         class_masks,

@@ -12,10 +12,12 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from service.api.dependencies import SessionDep, require_key
+from service.api.fields import Id
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.samples import Bound, Direction, Order, SampleResource, resource
 from service.db import grid, jobs
+from service.db.disagreements import disagreement_filter
 from service.db.grid import DecisionState
 from service.reviews.decisions import Decision
 
@@ -64,6 +66,10 @@ def read_order(
     confidence_min: Bound = None,
     confidence_max: Bound = None,
     decision: Annotated[DecisionState | None, Query(description="what is decided of the label")] = None,
+    disagree: Annotated[
+        list[Id] | None,
+        Query(min_length=2, max_length=2, description="two ids of keys: labels on which these two people disagree"),
+    ] = None,
     order_by: Order = Order.SCORE,
     order: Direction = Direction.ASC,
 ) -> SampleOrder:
@@ -71,6 +77,8 @@ def read_order(
     filters = jobs.sample_filters(name_contains=name_contains, confidence=(confidence_min, confidence_max))
     if decision is not None:
         filters.append(grid.decision_filter(job, decision))
+    if disagree is not None:
+        filters.append(disagreement_filter(job, *disagree))
     found = grid.order(
         session,
         job.id,
@@ -93,10 +101,11 @@ def read_cards(
     ],
 ) -> CardList:
     """These samples, each with the history of its confidence and what is decided of its label, in one answer."""
-    return CardList(cards=[_card(card) for card in grid.cards(session, job, ordinal)])
+    return CardList(cards=[card_resource(card) for card in grid.cards(session, job, ordinal)])
 
 
-def _card(card: grid.Card) -> CardResource:
+def card_resource(card: grid.Card) -> CardResource:
+    """A card as the API shows it."""
     review = card.review
     return CardResource(
         **resource(card.row).model_dump(),

@@ -14,6 +14,7 @@ import typer
 
 from service.cli import access, datasets, exports, jobs, reproduce, reviews, versions
 from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli.samples import sample
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -44,6 +45,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.command()(reproduce.reproduce)
 app.command()(reproduce.compare)
+app.command()(sample)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 

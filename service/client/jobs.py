@@ -10,6 +10,8 @@ import httpx
 
 from service.api.held_out import HeldOutPage, HeldOutSample
 from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.api.neighbours import Neighbours
+from service.api.over_jobs import JobBelief, SampleOverJobs
 from service.api.posting import JobPlan
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.comparison import Difference, Outcome, compare
@@ -183,3 +185,12 @@ class Jobs(Connection):
     def history(self, job_id: str, name: str) -> list[HistoryPoint]:
         """What a job believed of one sample, epoch by epoch."""
         return self._get(SampleHistory, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/history").history
+
+    def over_jobs(self, job_id: str, name: str) -> Iterator[JobBelief]:
+        """What the jobs over the same dataset believed of one sample, this one among them, newest first."""
+        url = f"/v1/jobs/{part(job_id)}/samples/{part(name)}/jobs"
+        return self._pages(SampleOverJobs, url, {}, lambda page: page.jobs)
+
+    def neighbours(self, job_id: str, name: str) -> Neighbours:
+        """The samples whose images look most like one's, once the job has succeeded."""
+        return self._get(Neighbours, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/neighbours")

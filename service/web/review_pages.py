@@ -35,6 +35,7 @@ def show_review(request: Request, job_id: str, session: SessionDep, visitor: Vis
         "version": job.dataset_version,
         "newest": newest.number,
         "values": version.mask_values,
+        "held_out": version.sample_count - version.train_count,
         "volumes": version.spatial_dims == 3,
         "predicted": job.state == State.SUCCEEDED,
         "review": visitor.role.includes(Role.REVIEW),

@@ -1,5 +1,6 @@
 // The review page: its parts put together. Where the person is, is in the address; what was decided, in the service.
 import { settings } from "./api.js";
+import { showAgreement, wireAgreement } from "./agreement.js";
 import { Deck } from "./deck.js";
 import { Decider } from "./decide.js";
 import { Deeds } from "./deeds.js";
@@ -23,7 +24,7 @@ const deeds = new Deeds({ deck, selection, decider, grid, viewer, large, editor 
 
 function showFilters() {
   const form = byId("filters");
-  for (const name of ["text", "min", "max", "decision", "sort", "order"]) form.elements[name].value = place[name];
+  for (const name of ["text", "min", "max", "decision", "disagree", "sort", "order"]) form.elements[name].value = place[name];
   byId("advance").checked = place.advance !== "off";
 }
 
@@ -35,7 +36,7 @@ async function load() {
   }
   const more = deck.total > deck.order.length ? `; the first ${deck.order.length} are here, filter to see others` : "";
   byId("found").textContent = `${deck.total} samples${more}`;
-  const filtered = place.text || place.min || place.max || place.decision;
+  const filtered = place.text || place.min || place.max || place.decision || place.disagree;
   byId("none").textContent = filtered ? "No sample matches." : "Samples appear here after the first epoch.";
   byId("none").hidden = deck.order.length > 0;
   grid.cursor = Math.max(0, deck.indexOf(Number(place.at || -1)));
@@ -80,8 +81,23 @@ async function start() {
   else deeds.showGrid(false);
 }
 
+// A link to another sample of this job stays on the page.
+document.querySelector("aside").addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-ordinal]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || deeds.mode === "edit") return;
+  event.preventDefault();
+  go({ at: link.dataset.ordinal, view: "large", slice: "" }, true);
+  deeds.open(Number(link.dataset.ordinal), false).then(() => byId("canvas").focus());
+});
+wireAgreement((people) => {
+  go({ disagree: people, at: "" });
+  selection.set([]);
+  showFilters();
+  load();
+});
+
 fillHelp();
 wireFinish();
 deeds.wire();
-showCounts().catch((error) => toast(error.message, { kind: "bad" }));
+for (const show of [showCounts, showAgreement]) show().catch((error) => toast(error.message, { kind: "bad" }));
 start();

@@ -1,5 +1,5 @@
 // Where the person is: filters, order, sample and view, kept in the address, so that a reload loses nothing.
-const defaults = { text: "", min: "", max: "", decision: "", sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
+const defaults = { text: "", min: "", max: "", decision: "", disagree: "", sort: "score", order: "asc", at: "", view: "", advance: "", axis: "", slice: "" };
 
 export const place = { ...defaults };
 
@@ -11,10 +11,21 @@ export function readPlace() {
 // Change some of it; `step`: the browser's Back comes back to what it was before.
 export function go(changes, step = false) {
   Object.assign(place, changes);
-  const query = new URLSearchParams();
-  for (const [key, value] of Object.entries(place)) if (String(value) !== defaults[key]) query.set(key, value);
-  const text = query.toString();
+  const text = written(place);
   history[step ? "pushState" : "replaceState"](null, "", location.pathname + (text ? `?${text}` : ""));
+}
+
+// The address of a sample, large: of this job with everything else as it is, of another job with nothing else.
+export function sampleLink(changes, job = null) {
+  const large = { ...changes, view: "large" };
+  if (job !== null) return `/jobs/${job}/review?${new URLSearchParams(large)}`;
+  return `${location.pathname}?${written({ ...place, ...large, slice: "" })}`;
+}
+
+function written(values) {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(values)) if (String(value) !== defaults[key]) query.set(key, value);
+  return query.toString();
 }
 
 // The question for the API.
@@ -24,5 +35,6 @@ export function question() {
   if (place.min) query.confidence_min = place.min;
   if (place.max) query.confidence_max = place.max;
   if (place.decision) query.decision = place.decision;
-  return query;
+  const people = place.disagree.split(",").map((key) => ["disagree", key]);
+  return place.disagree ? [...Object.entries(query), ...people] : query;
 }
