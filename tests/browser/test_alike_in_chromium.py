@@ -41,7 +41,7 @@ def test_one_sample_among_others(
     expect(near).to_have_count(8)
     expect(page.locator("#alike-among")).to_have_text(f"of {COUNT} samples")
     expect(near.first).to_contain_text("case 04")
-    expect(near.first.locator(".badge")).to_have_text("⚑ flagged · tests")
+    expect(near.first.locator(".badge")).to_have_text("⚑ flagged")
     for picture in near.locator("img").all():
         picture.scroll_into_view_if_needed()
         expect(picture).not_to_have_js_property("naturalWidth", 0)

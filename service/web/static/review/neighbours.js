@@ -1,6 +1,6 @@
 // Samples that look like the large one: how they are drawn, and whether the fault repeats.
 import * as api from "./api.js";
-import { fillBadge } from "./card.js";
+import { DECISIONS } from "./card.js";
 import { sampleLink } from "./place.js";
 
 const WITHOUT = {
@@ -24,11 +24,11 @@ export async function neighbours(card, signal) {
 function entry(one, place) {
   const link = Object.assign(document.createElement("a"), { href: sampleLink({ at: one.ordinal }) });
   link.dataset.ordinal = one.ordinal;
-  const picture = Object.assign(document.createElement("img"), { src: api.picturePath(one.sample, { size: 160 }), alt: "", width: 84, height: 84, loading: "lazy" });
+  const picture = Object.assign(document.createElement("img"), { src: api.picturePath(one.sample, { size: 112 }), alt: "", width: 84, height: 84, loading: "lazy" });
   const name = Object.assign(document.createElement("span"), { className: "name", textContent: one.sample });
-  const figures = Object.assign(document.createElement("span"), { className: "figures", textContent: `conf ${one.confidence.toFixed(2)} · alike ${one.similarity.toFixed(2)}` });
-  const badge = document.createElement("span");
-  fillBadge(badge, one);
+  const figures = Object.assign(document.createElement("span"), { className: "figures", textContent: `conf ${one.confidence.toFixed(2)}\nalike ${one.similarity.toFixed(2)}` });
+  const known = DECISIONS[one.decision];
+  const badge = Object.assign(document.createElement("span"), { className: `badge ${one.decision ?? ""}`, textContent: known ? `${known.icon} ${known.word}` : "", hidden: !known });
   const decided = one.decision ? `${one.decision} by ${one.decided_by}` : "undecided";
   link.setAttribute("aria-label", `Alike, number ${place + 1}: ${one.sample}, confidence ${one.confidence.toFixed(2)}, similarity ${one.similarity.toFixed(2)}, ${decided}${one.reason ? `, ${one.reason}` : ""}`);
   link.title = [one.sample, one.reason].filter(Boolean).join(": ");
