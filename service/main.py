@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import tracing
 from service.api import (
+    agreement,
     attempts,
     audit,
     bulk_reviews,
@@ -30,6 +31,9 @@ from service.api import (
     maps,
     metrics,
     models,
+    neighbours,
+    other_masks,
+    over_jobs,
     overlays,
     problems,
     projects,
@@ -120,6 +124,8 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         versions,
         reviews,
         bulk_reviews,
+        agreement,
+        other_masks,
         finishing,
         uploads,
         jobs,
@@ -127,6 +133,8 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         events,
         exports,
         samples,
+        over_jobs,
+        neighbours,
         held_out,
         grid,
         class_masks,

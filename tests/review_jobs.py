@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -13,8 +15,9 @@ from service.api.dependencies import Context
 from service.db import jobs
 from tests.records import succeed
 from tests.volume_jobs import zipped
-from workers.contract import keys
-from workers.contract.request import JobSpec
+from workers.contract import keys, tables
+from workers.contract.request import JobSpec, ResultManifest, Shard
+from workers.contract.store import ObjectStore
 
 COUNT, WIDTH, HEIGHT = 12, 72, 64
 JOB = "job-review"
@@ -79,3 +82,30 @@ def finish(context: Context, scripted: ModuleType, job_id: str, count: int) -> s
     scripted.write_result(context.store, job_id, 1, 3, maps=True)
     succeed(context, job_id)
     return job_id
+
+
+def alike(context: Context, job_id: str, count: int, ranks: int = 2, near: int = 8) -> None:
+    """Put into a finished job's result that the samples look most like those that follow them."""
+    rows = {n: {(n + step) % count: 1 - step / 20 for step in range(1, near + 1)} for n in range(count)}
+    write_neighbours(context.store, job_id, rows, ranks)
+
+
+def write_neighbours(store: ObjectStore, job_id: str, rows: dict[int, dict[int, float]], ranks: int) -> None:
+    """What a run leaves whose samples have these neighbours, with their similarities."""
+    shards = []
+    for rank in range(ranks):
+        own = {ordinal: rows[ordinal] for ordinal in sorted(rows) if ordinal % ranks == rank}
+        columns = {
+            "ordinal": list(own),
+            "neighbours": [list(row) for row in own.values()],
+            "similarity": [list(row.values()) for row in own.values()],
+        }
+        schema = tables.NEIGHBOURS.with_metadata({tables.AMONG: str(len(rows))})
+        data = tables.to_parquet(pa.table(columns, schema=schema), tables.NEIGHBOURS_AT_ONCE)
+        key = keys.neighbours(job_id, rank, ranks)
+        store.put(key, data)
+        shards.append(Shard(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(own)))
+    manifest = ResultManifest(
+        job_id=job_id, attempt=1, epochs=3, metrics={}, files=[], neighbours=shards, predictions=True
+    )
+    store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())

@@ -23,6 +23,7 @@ from workers.doubt import doubts, doubts_of_volume, encode_doubts
 from workers.exchange import gather
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
+from workers.neighbours import Looks
 from workers.nifti import PERCENTILES
 from workers.reasons import Reasons
 from workers.run import Run
@@ -85,14 +86,18 @@ def write_result(
     network = learner.final.eval()
     held_out = torch.tensor(samples.held_out[run.rank :: run.world_size], dtype=torch.long)
     reasons = Reasons()
+    looks = Looks(network, torch.zeros(1, samples.channels, *[samples.edge] * samples.spatial_dims, device=run.device))
     if isinstance(samples, Samples):
-        _write_images(run, network, learner.statistics, samples, state.ordinals, reasons)
+        _write_images(run, network, learner.statistics, samples, state.ordinals, reasons, looks)
+        looks.close()
         scores = _write_images(run, network, learner.statistics, samples, held_out, score=True)
     else:
-        _write_volumes(run, network, samples, state.ordinals, reasons)
+        _write_volumes(run, network, samples, state.ordinals, reasons, looks)
+        looks.close()
         scores = _write_volumes(run, network, samples, held_out, score=True)
     test, summary = write_scores(run, scores)
     doubted = reasons.write(run)
+    alike = looks.write(run, samples)
     weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
     gather(None)
     if run.rank != 0:
@@ -109,6 +114,7 @@ def write_result(
         files=files,
         test=test,
         reasons=doubted,
+        neighbours=alike,
         predictions=True,
         maps=True,
     )
@@ -123,6 +129,7 @@ def _write_images(
     samples: Samples,
     ordinals: Tensor,
     reasons: Reasons | None = None,
+    looks: Looks | None = None,
     *,
     score: bool = False,
 ) -> dict[int, float]:
@@ -144,6 +151,8 @@ def _write_images(
             if score:
                 own = decode_mask(written, None, list(range(samples.classes)))
                 scores[ordinal] = dice(own, samples.label(ordinal), samples.classes)
+        if looks is not None:
+            looks.keep(some)
     return scores
 
 
@@ -153,6 +162,7 @@ def _write_volumes(
     samples: Volumes,
     ordinals: Tensor,
     reasons: Reasons | None = None,
+    looks: Looks | None = None,
     *,
     score: bool = False,
 ) -> dict[int, float]:
@@ -169,6 +179,8 @@ def _write_volumes(
             reasons.add(ordinal, classes.numpy(), label.numpy(), samples.spacing(ordinal), "mm")
         if score:
             scores[ordinal] = dice(classes.numpy(), label.numpy(), samples.classes)
+        if looks is not None:
+            looks.keep(torch.tensor([ordinal]))
     return scores
 
 

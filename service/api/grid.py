@@ -144,10 +144,11 @@ def read_cards(
     ],
 ) -> CardList:
     """These samples, each with the history of its confidence and what is decided of its label, in one answer."""
-    return CardList(cards=[_card(card) for card in grid.cards(session, job, ordinal)])
+    return CardList(cards=[card_resource(card) for card in grid.cards(session, job, ordinal)])
 
 
-def _card(card: grid.Card) -> CardResource:
+def card_resource(card: grid.Card) -> CardResource:
+    """A card as the API shows it."""
     review = card.review
     return CardResource(
         **resource(card.row).model_dump(),

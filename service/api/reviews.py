@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -17,14 +17,11 @@ from service.api.dependencies import Context, ContextDep, ReviewDep, SessionDep,
 from service.api.fields import Id
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
-from service.datasets.pairs import Media
 from service.db import audit, datasets, jobs, reviews, tables
 from service.errors import FieldError, Invalid, NotFound, PayloadTooLarge, PreconditionRequired
-from service.reviews.agreement import agreements
 from service.reviews.decisions import Decision
 from service.reviews.masks import store_new_mask, store_prediction
 from service.roles import Caller
-from workers.contract import keys
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}/versions/{number}",
@@ -75,7 +72,7 @@ class ReviewPage(BaseModel):
     """What is decided of a version's labels, in the order of the samples' names."""
 
     reviews: list[ReviewResource]
-    counts: dict[Decision, int] = Field(description="over all pages and decisions")
+    counts: dict[Decision, int] = Field(description="of the split, over all pages and decisions")
     undecided: int
     next_page_token: str | None
 
@@ -94,24 +91,6 @@ class NewDecision(BaseModel):
     )
 
 
-class AgreementResource(BaseModel):
-    """How far two people agree."""
-
-    keys: tuple[str, str]
-    names: tuple[str, str]
-    both: int = Field(description="labels that both have decided about")
-    same: int = Field(description="of these, how often they agree whether the label may stay")
-    kappa: float | None = Field(description="Cohen's kappa of that, in [-1, 1]; null where chance explains everything")
-    masks: int = Field(description="samples for which both gave a mask (2D only)")
-    dice: float | None = Field(description="mean Dice of these masks")
-
-
-class AgreementList(BaseModel):
-    """Of every two people who have decided about the same labels."""
-
-    agreements: list[AgreementResource]
-
-
 def get_row(dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep) -> tables.Sample:
     """The sample that the path names; raises `NotFound`."""
     return datasets.sample(session, dataset.id, number, sample)
@@ -126,38 +105,37 @@ def list_reviews(
     number: VersionNumber,
     session: SessionDep,
     decision: Decision | None = None,
+    split: Annotated[
+        Literal["train", "test"] | None, Query(description="train: of what is trained on; test: of what is held out")
+    ] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> ReviewPage:
-    """What is decided of the labels of a version; decisions about the same labels in other versions count."""
-    arguments = {"list": "reviews", "dataset": dataset.id, "version": number, "decision": decision}
+    """What is decided of the labels of a version; decisions about the same labels in other versions count.
+
+    The counts are over `split`, whatever decisions are listed.
+    """
+    arguments = {
+        "list": "reviews",
+        "dataset": dataset.id,
+        "version": number,
+        "decision": decision,
+        "split": split,
+    }
     position = decode(page_token, arguments, str)
     limit = page_limit(page_size)
     version = datasets.version(session, dataset.id, number)
     after = position[0] if position else None
-    found = reviews.page(session, dataset.id, number, decision, limit + 1, after)
-    counts = reviews.counts(session, dataset.id, number)
+    found = reviews.page(session, dataset.id, number, decision, limit + 1, after, split)
+    counts = reviews.counts(session, dataset.id, number, split)
+    trained, held_out = version.train_count, version.sample_count - version.train_count
+    samples = trained * (split != TEST) + held_out * (split != TRAIN)
     return ReviewPage(
         reviews=[_resource(row, review) for row, review in found[:limit]],
         counts=counts,
-        undecided=version.sample_count - sum(counts.values()),
+        undecided=samples - sum(counts.values()),
         next_page_token=encode([found[limit - 1][0].name], arguments) if len(found) > limit else None,
     )
-
-
-@router.get("/reviews/agreement")
-def read_agreement(
-    dataset: DatasetDep, number: VersionNumber, session: SessionDep, context: ContextDep
-) -> AgreementList:
-    """How far the people agree who have looked at the same labels, two by two; what others decided later counts not."""
-    version = datasets.version(session, dataset.id, number)
-
-    def read_mask(digest: str) -> bytes:
-        return context.store.get(keys.blob(dataset.id, digest))
-
-    flat = version.spatial_dims == Media.IMAGE.spatial_dims
-    found = agreements(reviews.opinions(session, dataset.id, number), read_mask if flat else None)
-    return AgreementList(agreements=[AgreementResource.model_validate(vars(one)) for one in found])
 
 
 @router.get("/samples/{sample}/review")

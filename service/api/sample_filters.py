@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 
 from service.api.dependencies import SessionDep
+from service.api.fields import Id
 from service.api.jobs import JobDep
 from service.db import datasets
 from service.db.sample_filters import SampleFilter
@@ -38,6 +39,10 @@ def read_filter(
     predicted_class: Annotated[
         ClassNumber, Query(description="number of a class that the prediction has, once the job has succeeded")
     ] = None,
+    disagree: Annotated[
+        list[Id] | None,
+        Query(min_length=2, max_length=2, description="two ids of keys: labels on which these two people disagree"),
+    ] = None,
 ) -> SampleFilter:
     """The filter; bounds are inclusive, and all of it must hold.
 
@@ -65,6 +70,7 @@ def read_filter(
         verified=verified,
         label_value=label_value,
         predicted_class=predicted_class,
+        disagree=(disagree[0], disagree[1]) if disagree is not None else None,
     )
 
 

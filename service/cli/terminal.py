@@ -128,16 +128,17 @@ def job_progress() -> Progress:
     return Progress(*columns, console=err(), transient=True)
 
 
-def _table(*columns: str) -> Table:
+def columns(*names: str) -> Table:
+    """An empty table."""
     table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")  # ids are there to be copied: never shortened
+    for name in names:
+        table.add_column(name, overflow="fold")  # ids are there to be copied: never shortened
     return table
 
 
 def datasets_table(datasets: Sequence[DatasetResource]) -> Table:
     """Datasets, one a line."""
-    table = _table("dataset", "name", "version", "samples", "created")
+    table = columns("dataset", "name", "version", "samples", "created")
     for dataset in datasets:
         newest = dataset.newest
         counts = str(newest.number), str(newest.sample_count)
@@ -147,7 +148,7 @@ def datasets_table(datasets: Sequence[DatasetResource]) -> Table:
 
 def difference_table(samples: Sequence[ChangedSample]) -> Table:
     """The samples that differ between two versions, as they came."""
-    table = _table("sample", "changes")
+    table = columns("sample", "changes")
     for sample in samples:
         table.add_row(Text(sample.sample), ", ".join(change.replace("_", " ") for change in sample.changes))
     return table
@@ -155,7 +156,7 @@ def difference_table(samples: Sequence[ChangedSample]) -> Table:
 
 def reviews_table(reviews: Sequence[ReviewResource]) -> Table:
     """What is decided of labels, one a line."""
-    table = _table("sample", "decision", "by", "at", "note")
+    table = columns("sample", "decision", "by", "at", "note")
     for review in reviews:
         at = when(review.at) if review.at else ""
         table.add_row(Text(review.sample), review.decision or "", Text(review.by or ""), at, Text(review.note))
@@ -164,7 +165,7 @@ def reviews_table(reviews: Sequence[ReviewResource]) -> Table:
 
 def jobs_table(jobs: Sequence[JobResource]) -> Table:
     """Jobs, one a line."""
-    table = _table("job", "name", "state", "method", "epochs", "created")
+    table = columns("job", "name", "state", "method", "epochs", "created")
     for job in jobs:
         state = Text(str(job.state), COLOURS.get(str(job.state), ""))
         done = f"{job.epochs_done}/{job.spec.epochs}"
@@ -230,7 +231,7 @@ def plan_lines(plan: JobPlan) -> Table:
 
 def samples_table(samples: Sequence[SampleResource]) -> Table:
     """Samples, the most doubted first."""
-    table = _table("rank", "sample", "confidence", "score", "Dice", "expected Dice", "why")
+    table = columns("rank", "sample", "confidence", "score", "Dice", "expected Dice", "why")
     for sample in samples:
         numbers = (sample.confidence, sample.score, sample.dice, sample.expected_dice)
         why = Text(sample.reason or "")
@@ -240,7 +241,7 @@ def samples_table(samples: Sequence[SampleResource]) -> Table:
 
 def facets_table(facets: SampleFacets) -> Table:
     """How many samples there are of each kind, one a line."""
-    table = _table("kind", "", "samples")
+    table = columns("kind", "", "samples")
     lines: list[tuple[str, str, int]] = [("all", "", facets.total)]
     lines += [("decided", name, count) for name, count in facets.decisions.items() if count]
     lines += [("reason", name, count) for name, count in facets.reasons.items() if count]
@@ -257,7 +258,7 @@ def facets_table(facets: SampleFacets) -> Table:
 
 def held_out_table(samples: Sequence[HeldOutSample]) -> Table:
     """Samples that were not trained on, as they came."""
-    table = _table("sample", "Dice")
+    table = columns("sample", "Dice")
     for sample in samples:
         table.add_row(Text(sample.sample), f"{sample.dice:.3f}")
     return table
@@ -286,7 +287,7 @@ def annotators(version: VersionResource) -> list[str]:
 
 def projects_table(projects: Sequence[ProjectResource]) -> Table:
     """Projects, one a line."""
-    table = _table("project", "name", "jobs at a time", "created")
+    table = columns("project", "name", "jobs at a time", "created")
     for project in projects:
         limit = "" if project.max_running_jobs is None else str(project.max_running_jobs)
         table.add_row(project.id, Text(project.name), limit, when(project.created_at))
@@ -295,7 +296,7 @@ def projects_table(projects: Sequence[ProjectResource]) -> Table:
 
 def keys_table(keys: Sequence[KeyResource]) -> Table:
     """Keys, one a line; those that open nothing any more are struck out."""
-    table = _table("key", "name", "role", "made by", "last used", "ends")
+    table = columns("key", "name", "role", "made by", "last used", "ends")
     for key in keys:
         ends = f"revoked {when(key.revoked_at)}" if key.revoked_at else when(key.expires_at)
         style = "strike" if key.revoked_at else ""
@@ -305,7 +306,7 @@ def keys_table(keys: Sequence[KeyResource]) -> Table:
 
 def audit_table(entries: Sequence[AuditEntry]) -> Table:
     """Changes, one a line."""
-    table = _table("at", "who", "action", "target", "project", "details")
+    table = columns("at", "who", "action", "target", "project", "details")
     for entry in entries:
         details = ", ".join(f"{name}: {value}" for name, value in entry.details.items() if value is not None)
         who = Text(f"{entry.key_name} ({entry.key_id})")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+from service.api.agreement import AgreementList, AgreementResource
 from service.api.finishing import Finished
-from service.api.reviews import AgreementList, AgreementResource, ReviewDetail, ReviewPage, ReviewResource
+from service.api.other_masks import Annotations
+from service.api.reviews import ReviewDetail, ReviewPage, ReviewResource
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.jobs import TRAIN_TIMEOUT
@@ -21,10 +24,17 @@ class Reviews(Connection):
     says that somebody has changed it meanwhile.
     """
 
-    def reviews(self, dataset_id: str, version: int, *, decision: Decision | None = None) -> Iterator[ReviewResource]:
-        """What is decided of a version's labels, in the order of the samples' names."""
+    def reviews(
+        self,
+        dataset_id: str,
+        version: int,
+        *,
+        decision: Decision | None = None,
+        split: Literal["train", "test"] | None = None,
+    ) -> Iterator[ReviewResource]:
+        """What is decided of a version's labels, or of one split of them, in the order of the samples' names."""
         url = f"{_version(dataset_id, version)}/reviews"
-        return self._pages(ReviewPage, url, {"decision": decision}, lambda page: page.reviews)
+        return self._pages(ReviewPage, url, {"decision": decision, "split": split}, lambda page: page.reviews)
 
     def review(self, dataset_id: str, version: int, sample: str) -> ReviewDetail:
         """What is decided of one label, with how that came about."""
@@ -66,6 +76,10 @@ class Reviews(Connection):
     def agreement(self, dataset_id: str, version: int) -> list[AgreementResource]:
         """How far people agree about the same labels, two by two."""
         return self._get(AgreementList, f"{_version(dataset_id, version)}/reviews/agreement").agreements
+
+    def annotations(self, dataset_id: str, version: int, sample: str) -> Annotations:
+        """Other annotators' masks of a sample's image, and how far each agrees with it."""
+        return self._get(Annotations, f"{_version(dataset_id, version)}/samples/{part(sample)}/annotations")
 
     def finish(self, dataset_id: str, version: int, *, again: str | None = None) -> Finished:
         """Make the next version of what was decided, and train on it as the job `again` did."""

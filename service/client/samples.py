@@ -11,6 +11,8 @@ import httpx
 from service.api.bulk_reviews import MOST_CORRECTIONS, MOST_ITEMS, LabelOutcome, ManyOutcomes
 from service.api.grid import MOST_CARDS, CardList, CardResource, SampleFacets, SampleOrder
 from service.api.held_out import HeldOutPage, HeldOutSample
+from service.api.neighbours import Neighbours
+from service.api.over_jobs import JobBelief, SampleOverJobs
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.connection import PAGE, Connection
 from service.client.errors import check, reaching
@@ -36,6 +38,7 @@ class SampleQuery:
         verified: whether the label was known to be right.
         label_class: number of a class that the label has.
         predicted_class: number of a class that the prediction has.
+        disagree: ids of the keys of two people who disagree on the label.
     """
 
     name_contains: str | None = None
@@ -50,6 +53,7 @@ class SampleQuery:
     verified: bool | None = None
     label_class: int | None = None
     predicted_class: int | None = None
+    disagree: tuple[str, str] | None = None
 
     def parameters(self) -> dict[str, Any]:
         """As arguments of a request."""
@@ -126,6 +130,15 @@ class Samples(Connection):
     def sample(self, job_id: str, name: str) -> SampleResource:
         """What a job believes of one sample now."""
         return self._get(SampleResource, f"{_job(job_id)}/samples/{part(name)}")
+
+    def over_jobs(self, job_id: str, name: str) -> Iterator[JobBelief]:
+        """What the jobs over the same dataset believed of one sample, this one among them, newest first."""
+        url = f"/v1/jobs/{part(job_id)}/samples/{part(name)}/jobs"
+        return self._pages(SampleOverJobs, url, {}, lambda page: page.jobs)
+
+    def neighbours(self, job_id: str, name: str) -> Neighbours:
+        """The samples whose images look most like one's, once the job has succeeded."""
+        return self._get(Neighbours, f"/v1/jobs/{part(job_id)}/samples/{part(name)}/neighbours")
 
     def history(self, job_id: str, name: str) -> list[HistoryPoint]:
         """What a job believed of one sample, epoch by epoch."""

@@ -18,6 +18,7 @@ from service.db.tables import Review, ReviewEvent, Sample
 from service.errors import Conflict, PreconditionFailed
 from service.reviews.decisions import Decision
 from service.roles import Caller
+from workers.contract.tables import TEST
 
 NEVER = deciding.NEVER
 
@@ -97,10 +98,19 @@ def history(session: Session, row: Sample) -> Sequence[ReviewEvent]:
 
 
 def page(
-    session: Session, dataset_id: str, number: int, decision: Decision | None, limit: int, after: str | None
+    session: Session,
+    dataset_id: str,
+    number: int,
+    decision: Decision | None,
+    limit: int,
+    after: str | None,
+    split: str | None = None,
 ) -> list[tuple[Sample, Review]]:
-    """What is decided of the labels of a version, in the order of the samples' names, from behind a name on."""
-    query = _in_force(dataset_id, number).order_by(Sample.name).limit(limit)
+    """What is decided of the labels of a version, in the order of the samples' names, from behind a name on.
+
+    With a `split` (`tables.TRAIN` or `tables.TEST`) only of what is trained on, or of what is held out.
+    """
+    query = _in_force(dataset_id, number, split).order_by(Sample.name).limit(limit)
     if decision is not None:
         query = query.where(Review.decision == decision)
     if after is not None:
@@ -114,9 +124,9 @@ def all_in_force(session: Session, dataset_id: str, number: int) -> list[tuple[S
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def counts(session: Session, dataset_id: str, number: int) -> dict[Decision, int]:
-    """How many labels of a version each decision is in force for."""
-    inner = _in_force(dataset_id, number).with_only_columns(Review.decision).subquery()
+def counts(session: Session, dataset_id: str, number: int, split: str | None = None) -> dict[Decision, int]:
+    """How many labels of a version, or of one split of it, each decision is in force for."""
+    inner = _in_force(dataset_id, number, split).with_only_columns(Review.decision).subquery()
     query = select(inner.c.decision, func.count()).group_by(inner.c.decision)
     found: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
     return {decision: found.get(decision, 0) for decision in Decision}
@@ -147,13 +157,15 @@ def opinions(session: Session, dataset_id: str, number: int) -> list[Opinion]:
     ]
 
 
-def _in_force(dataset_id: str, number: int) -> Select[Sample, Review]:
+def _in_force(dataset_id: str, number: int, split: str | None = None) -> Select[Sample, Review]:
     same = and_(
         Review.dataset_id == Sample.dataset_id,
         Review.sample == Sample.name,
         Review.mask_sha256 == Sample.mask_sha256,
     )
     query = select(Sample, Review).join(Review, same)
+    if split is not None:  # a sample of no split is trained on
+        query = query.where(Sample.split == TEST if split == TEST else Sample.split.is_distinct_from(TEST))
     return query.where(Sample.dataset_id == dataset_id, Sample.version == number, Review.decision.is_not(None))
 
 

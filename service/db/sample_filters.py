@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
+from service.db.disagreements import disagreement_filter
 from service.db.listed import holds
 from service.db.tables import Job, JobSample, Review, Sample
 from service.reviews.decisions import DecisionState
@@ -25,6 +26,7 @@ class SampleFilter:
         verified: whether it was known to be right before the training.
         label_value: a value of the dataset's masks that the label has.
         predicted_class: number of a class that the job's prediction has.
+        disagree: ids of the keys of two people who disagree on the label.
     """
 
     name_contains: str | None = None
@@ -37,6 +39,7 @@ class SampleFilter:
     verified: bool | None = None
     label_value: int | None = None
     predicted_class: int | None = None
+    disagree: tuple[str, str] | None = None
 
     def conditions(self, job: Job) -> list[ColumnElement[bool]]:
         """As conditions on `JobSample`."""
@@ -50,6 +53,8 @@ class SampleFilter:
             found.append(JobSample.ordinal.not_in(_decided(job).where(Review.decision.is_not(None))))
         elif self.decision is not None:
             found.append(JobSample.ordinal.in_(_decided(job).where(Review.decision == self.decision.value)))
+        if self.disagree is not None:
+            found.append(disagreement_filter(job, *self.disagree))
         return found
 
 

@@ -255,6 +255,7 @@ class Job(Base):
         Index("ix_jobs_state", "state"),
         Index("ix_jobs_created_at", "created_at", "id"),
         Index("ix_jobs_project_id", "project_id", "created_at", "id"),
+        Index("ix_jobs_dataset_id", "dataset_id", "created_at", "id"),
     )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))  # that of its dataset

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service import imaging
 from service.db.reviews import Opinion
 from service.reviews.decisions import Decision
@@ -60,7 +63,7 @@ def agreements(opinions: Sequence[Opinion], read_mask: Callable[[str], bytes] | 
             for name in common
             if first[name].decision is second[name].decision is Decision.CORRECTED
         ][:MOST_MASKS]
-        dices = [_dice(read_mask, a, b) for a, b in masks if a and b] if read_mask else []
+        dices = [dice(foreground(read_mask(a)), foreground(read_mask(b))) for a, b in masks if read_mask and a and b]
         yield Agreement(
             keys=(one, other),
             names=(first[common[0]].key_name, second[common[0]].key_name),
@@ -81,7 +84,13 @@ def cohens_kappa(votes: Sequence[tuple[bool, bool]]) -> float | None:
     return None if chance == 1 else (observed - chance) / (1 - chance)
 
 
-def _dice(read_mask: Callable[[str], bytes], one: str, other: str) -> float:
-    a, b = (imaging.decode_mask(io.BytesIO(read_mask(digest))) > 0 for digest in (one, other))
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
+def foreground(mask: bytes) -> NDArray[np.bool_]:
+    """Where a stored 2D mask is not background, (H, W)."""
+    found: NDArray[np.bool_] = imaging.decode_mask(io.BytesIO(mask)) > 0
+    return found
+
+
+def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Dice of two foregrounds of one shape, in [0, 1]; 1 where both are empty."""
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else 1.0

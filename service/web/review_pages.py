@@ -39,6 +39,7 @@ def show_review(
         "version": job.dataset_version,
         "newest": newest.number,
         "values": version.mask_values,
+        "held_out": version.sample_count - version.train_count,
         "volumes": version.spatial_dims == 3,
         "predicted": job.state == State.SUCCEEDED,
         "mapped": has_maps(context.store, job),

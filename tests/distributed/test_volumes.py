@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.distributed.test_world_size import confidences, run
+from tests.distributed.test_world_size import confidences, run, same_neighbours
 from tests.volumes import MASK_VALUES, PIL, nifti, other_channel, put_balls
 from workers.contract import keys, tables
 from workers.contract.request import JobSpec, ResultManifest, TrainRequest
@@ -59,6 +59,7 @@ def test_two_workers_reach_the_confidences_of_one(root: Path) -> None:
             np.testing.assert_allclose(
                 together[column].to_numpy(), alone[column].to_numpy(), rtol=0, atol=tolerance, err_msg=column
             )
+    same_neighbours(store, "one", "two")
     assert alone["confidence"].to_numpy().min() < 0.9, "the confidences never moved: the comparison says nothing"
 
 

@@ -72,6 +72,25 @@ def confidences(store: ObjectStore, job: str, epoch: int) -> pa.Table:
     return pa.concat_tables(shards).sort_by("ordinal")
 
 
+def neighbours(store: ObjectStore, job: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which samples look most like each, (N, 8), and how much, in the order of the ordinals."""
+    manifest = ResultManifest.model_validate_json(store.get(keys.result_manifest(job)))
+    shards = [tables.from_parquet(store.get(shard.key), tables.NEIGHBOURS) for shard in manifest.neighbours]
+    for rank, shard in enumerate(shards):  # by these places the service finds a row
+        assert shard["ordinal"].to_pylist() == list(range(rank, sum(map(len, shards)), len(shards)))
+    found = pa.concat_tables(shards).sort_by("ordinal")
+    return np.array(found["neighbours"].to_pylist()), np.array(found["similarity"].to_pylist())
+
+
+def same_neighbours(store: ObjectStore, one: str, other: str) -> None:
+    """Two runs find the same neighbours, apart from such as are equally near."""
+    (alone, near), (together, nearly) = neighbours(store, one), neighbours(store, other)
+    assert not (alone == np.arange(len(alone))[:, None]).any()
+    np.testing.assert_allclose(nearly, near, atol=5e-3)
+    shared = [len(set(a) & set(b)) for a, b in zip(alone.tolist(), together.tolist(), strict=True)]
+    assert sum(shared) > 0.95 * alone.size
+
+
 def png(array: np.ndarray) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(array).save(sink, "PNG")
@@ -178,6 +197,7 @@ def test_several_workers_reach_the_confidences_of_one(root: Path, job: str, worl
                 together[column].to_numpy(), alone[column].to_numpy(), rtol=0, atol=tolerance, err_msg=column
             )
     assert spearmanr(together["score"], alone["score"]).statistic > 0.999
+    same_neighbours(store, reference, job)
     assert alone["confidence"].to_numpy().min() < 0.9, "the confidences never moved: the comparison says nothing"
 
 

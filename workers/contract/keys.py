@@ -107,6 +107,11 @@ def reasons(job_id: str, rank: int, world_size: int) -> str:
     return result(job_id, f"reasons-{rank}-of-{world_size}.parquet")
 
 
+def neighbours(job_id: str, rank: int, world_size: int) -> str:
+    """What one rank's samples look like (`tables.NEIGHBOURS`)."""
+    return result(job_id, f"neighbours-{rank}-of-{world_size}.parquet")
+
+
 def prediction(job_id: str, ordinal: int, suffix: Literal["png", "nii.gz"] = "png") -> str:
     """The final network's mask of a sample: 8-bit class indices in the image's own size.
 

@@ -223,6 +223,7 @@ class ResultManifest(Model):
     files: list[ResultFile]
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
     reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")
+    neighbours: list[Shard] = Field(default=[], description="which samples look alike (`tables.NEIGHBOURS`), by rank")
     predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
     maps: bool = Field(default=False, description="whether every sample has its result/maps/<ordinal>.png (.nii.gz)")
 

@@ -86,11 +86,24 @@ TEST_SCORES = pa.schema(
     ]
 )
 
+# One row for each sample that was trained on, by ordinal: those that look most alike, the nearest first. Rank r of W
+# has the ordinals r, r + W, r + 2 W, …, so a row is found by its place, and its row group read alone.
+# Schema metadata `among`: how many samples were compared with each.
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("neighbours", pa.list_(pa.int64()), nullable=False),  # their ordinals
+        pa.field("similarity", pa.list_(pa.float32()), nullable=False),  # to each, in [-1, 1], 1 = alike
+    ]
+)
+AMONG = b"among"
+NEIGHBOURS_AT_ONCE = 1024  # rows of a row group
 
-def to_parquet(table: pa.Table) -> bytes:
-    """Serialise a table as one Parquet file."""
+
+def to_parquet(table: pa.Table, rows_at_once: int | None = None) -> bytes:
+    """Serialise a table as one Parquet file, with so many rows in each row group."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=rows_at_once)
     return sink.getvalue()
 
 

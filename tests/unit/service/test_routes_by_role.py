@@ -112,6 +112,9 @@ ROWS = {
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/overlay": Row(
         READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/overlay"
     ),
+    "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/annotations": Row(
+        READ, path=f"{DATASET}/versions/1/samples/{SAMPLE}/annotations"
+    ),
     # Reviews
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews": Row(READ, path=f"{DATASET}/versions/1/reviews"),
     "GET /v1/datasets/{dataset_id}/versions/{number}/reviews/agreement": Row(
@@ -182,6 +185,8 @@ ROWS = {
     "GET /v1/jobs/{job_id}/samples/{sample}": Row(READ, path=SAMPLES),
     "GET /v1/jobs/{job_id}/samples/{sample}/masks/{kind}": Row(READ, path=f"{SAMPLES}/masks/label"),
     "GET /v1/jobs/{job_id}/samples/{sample}/history": Row(READ, path=f"{SAMPLES}/history"),
+    "GET /v1/jobs/{job_id}/samples/{sample}/jobs": Row(READ, path=f"{SAMPLES}/jobs"),
+    "GET /v1/jobs/{job_id}/samples/{sample}/neighbours": Row(READ, path=f"{SAMPLES}/neighbours"),
     "GET /v1/jobs/{job_id}/samples/{sample}/image": Row(READ, path=f"{SAMPLES}/image"),
     "GET /v1/jobs/{job_id}/samples/{sample}/overlay": Row(READ, path=f"{SAMPLES}/overlay"),
     "GET /v1/jobs/{job_id}/samples/{sample}/map": Row(READ, path=f"{SAMPLES}/map"),

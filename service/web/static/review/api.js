@@ -46,12 +46,29 @@ export async function cards(ordinals, signal) {
   return (await (await ask(`${job}/samples:cards?${query}`, { signal })).json()).cards;
 }
 
-export async function counts() {
-  return (await ask(`${version}/reviews?page_size=1`)).json();
+// Of one split, `train` or `test`, of the version.
+export async function counts(split) {
+  return (await ask(`${version}/reviews?page_size=1&split=${split}`)).json();
+}
+
+export async function agreement() {
+  return (await ask(`${version}/reviews/agreement`)).json();
 }
 
 export async function history(name, signal) {
   return (await (await ask(`${sampleOf(name)}/history`, { signal })).json()).history;
+}
+
+export async function neighbours(name, signal) {
+  return (await ask(`${sampleOf(name)}/neighbours`, { signal })).json();
+}
+
+export async function overJobs(name, signal) {
+  return (await ask(`${sampleOf(name)}/jobs`, { signal })).json();
+}
+
+export async function otherMasks(name, signal) {
+  return (await ask(`${version}/samples/${encodeURIComponent(name)}/annotations`, { signal })).json();
 }
 
 // `labels`: { ordinal, revision }, of which the service says one by one what became of it.

@@ -6,11 +6,17 @@ const byId = (id) => document.getElementById(id);
 const many = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 let key = "";
 
+const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
+const told = ({ counts, undecided }) => `${total(counts)} of ${total(counts) + undecided} decided: ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}`;
+
 // Counts at the top, and what they would come to.
 export async function showCounts() {
-  const { counts, undecided } = await api.counts();
-  const decided = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  byId("counts").textContent = `${decided} of ${decided + undecided} decided: ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}`;
+  // The cards are what is trained on; the next version is made of everything.
+  const [train, test] = await Promise.all([api.counts("train"), settings.held_out ? api.counts("test") : null]);
+  const beside = test ? total(test.counts) : 0;
+  byId("counts").textContent = told(train) + (beside ? `; of those held out, ${told(test)}` : "");
+  const counts = Object.fromEntries(Object.entries(train.counts).map(([name, count]) => [name, count + (test?.counts[name] ?? 0)]));
+  const undecided = train.undecided + (test?.undecided ?? 0);
   const what = `${many(counts.corrected, "correction")}, ${many(counts.excluded, "exclusion")}`;
   byId("finish").hidden = !settings.train || counts.corrected + counts.excluded === 0;
   byId("finish").textContent = `${what}: make version ${settings.newest + 1} and train again`;

@@ -3,6 +3,9 @@ import * as api from "./api.js";
 import { fillBadge, points } from "./card.js";
 import { heatLayer, heatOpacity, heatShown } from "./heat.js";
 import { decodeMask, outline, picture } from "./masks.js";
+import { neighbours } from "./neighbours.js";
+import { otherMasks } from "./other_masks.js";
+import { overJobs } from "./over_jobs.js";
 import { go, place } from "./place.js";
 
 const LARGEST = 2048, SMALLEST = 64; // px, of a picture of the API
@@ -67,6 +70,17 @@ export class Large extends EventTarget {
     this.shown = ordinal;
     this.#tell(this.card);
     byId("canvas").dataset.sample = card.sample;
+    await this.#around(card, signal);
+  }
+
+  // What is beside it, once it is on the screen: nobody waits for it to decide.
+  async #around(card, signal) {
+    const parts = await Promise.allSettled([neighbours, overJobs, otherMasks].map((part) => part(card, signal)));
+    if (signal.aborted) return;
+    for (const { value: show, reason } of parts) {
+      if (show) show();
+      else this.dispatchEvent(new CustomEvent("fault", { detail: reason.message }));
+    }
   }
 
   close() {

@@ -1,5 +1,6 @@
 // The review page: its parts put together. Where the person is, is in the address; what was decided, in the service.
 import { settings } from "./api.js";
+import { showAgreement, wireAgreement } from "./agreement.js";
 import { Deck } from "./deck.js";
 import { Decider } from "./decide.js";
 import { Deeds } from "./deeds.js";
@@ -93,9 +94,24 @@ async function start() {
   else deeds.showGrid(false);
 }
 
+// A link to another sample of this job stays on the page.
+document.querySelector("aside").addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-ordinal]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || deeds.mode === "edit") return;
+  event.preventDefault();
+  go({ at: link.dataset.ordinal, view: "large", slice: "" }, true);
+  deeds.open(Number(link.dataset.ordinal), false).then(() => byId("canvas").focus());
+});
+wireAgreement((people) => {
+  go({ disagree: people, at: "" });
+  selection.set([]);
+  showFilters();
+  load();
+});
+
 fillHelp();
 wireFinish();
 wireHeat({ grid: () => grid.refill(), large: () => large.redraw() });
 deeds.wire();
-showCounts().catch(say);
+for (const show of [showCounts, showAgreement]) show().catch(say);
 start();

@@ -1,0 +1,80 @@
+"""Samples that look alike: how others were drawn, and whether a fault repeats."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from service import logging
+from service.api.dependencies import ContextDep, SessionDep, require_key
+from service.api.grid import CardResource, card_resource
+from service.api.jobs import JobDep
+from service.api.problems import problems
+from service.api.samples import SampleDep
+from service.db import grid
+from service.errors import Unavailable
+from service.jobs.alike import NeighboursDamagedError, read_alike
+from service.jobs.ingest import DamagedError
+from service.jobs.lifecycle import State
+
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/samples/{sample}/neighbours",
+    tags=["samples"],
+    dependencies=[Depends(require_key)],
+    responses=problems(401, 404, 503),
+)
+log = logging.get(__name__)
+
+
+class Availability(StrEnum):
+    """Whether a job knows which samples look alike."""
+
+    KNOWN = "known"
+    NOT_YET = "not-yet"  # it is not over
+    NONE = "none"  # it has not succeeded, or is from before that was found out
+
+
+class Neighbour(CardResource):
+    """A sample that looks like the one that was asked for, with its label's confidence and decision."""
+
+    similarity: float = Field(description="of the images, as the network sees them, in [-1, 1], 1 = alike")
+
+
+class Neighbours(BaseModel):
+    """The samples of a job whose images look most like one's."""
+
+    sample: str
+    state: Availability
+    among: int = Field(description="how many samples were compared: all, or of very many evenly spaced ones")
+    neighbours: list[Neighbour] = Field(description="the most alike first; none of them has the very same image")
+
+
+@router.get("")
+def read_neighbours(job: JobDep, row: SampleDep, session: SessionDep, context: ContextDep) -> Neighbours:
+    """Samples whose images look most like this one's, to see how they are drawn; once the job has succeeded.
+
+    Similarity is the cosine of the delivered network's deepest features, averaged over each image.
+    """
+    state = State(job.state)
+    if state is not State.SUCCEEDED:
+        when = Availability.NONE if state.terminal else Availability.NOT_YET
+        return Neighbours(sample=row.name, state=when, among=0, neighbours=[])
+    try:
+        found = read_alike(context.store, job.id, row.ordinal)
+    except (NeighboursDamagedError, DamagedError) as error:
+        log.warning("damaged neighbours", job=job.id, error=str(error))
+        raise Unavailable(f"What job {job.id} wrote about samples that look alike cannot be read: {error}.") from error
+    if found is None:
+        return Neighbours(sample=row.name, state=Availability.NONE, among=0, neighbours=[])
+    similarity = dict(zip(found.ordinals, found.similarities, strict=True))
+    cards = grid.cards(session, job, found.ordinals)
+    return Neighbours(
+        sample=row.name,
+        state=Availability.KNOWN,
+        among=found.among,
+        neighbours=[
+            Neighbour(**card_resource(card).model_dump(), similarity=similarity[card.row.ordinal]) for card in cards
+        ],
+    )

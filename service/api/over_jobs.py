@@ -1,0 +1,105 @@
+"""A sample over the jobs of its dataset: what each of them believed of its label, and what was decided."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from service.api.dependencies import SessionDep, require_key
+from service.api.jobs import JobDep
+from service.api.overlays import RowDep
+from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
+from service.api.problems import problems
+from service.db import over_jobs
+from service.jobs.lifecycle import State
+from service.reviews.decisions import Decision
+
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/samples/{sample}/jobs",
+    tags=["samples"],
+    dependencies=[Depends(require_key)],
+    responses=problems(401, 404),
+)
+
+
+class JobBelief(BaseModel):
+    """What one job believed of the label, at the end of its newest epoch."""
+
+    job_id: str
+    job_name: str
+    state: State
+    dataset_version: int
+    created_at: datetime
+    finished_at: datetime | None
+    ordinal: int = Field(description="the sample's number in that version")
+    epoch: int = Field(description="that these values are of, counted from 0")
+    rank: int = Field(description="1: look at it first")
+    samples: int = Field(description="how many the job was trained on")
+    confidence: float = Field(description="in [0, 1], lower = more doubtful label")
+    score: float = Field(description="in [0, 1], lower = look first")
+    dice: float = Field(description="soft Dice of prediction and label")
+    expected_dice: float
+    mask_sha256: str = Field(description="the label that it was trained on")
+    same_label: bool = Field(description="whether that is the label of the job that was asked; false: only the name is")
+    decision: Decision | None = Field(description="in force about that label, whichever it was; null: none")
+    decided_by: str | None = Field(description="name of the key")
+
+
+class SampleOverJobs(BaseModel):
+    """Jobs over any version of the dataset that were trained on a sample of this name, newest first."""
+
+    sample: str
+    mask_sha256: str = Field(description="the label in the job that was asked")
+    jobs: list[JobBelief]
+    next_page_token: str | None
+
+
+@router.get("", responses=problems(400, 422))
+def read_over_jobs(
+    job: JobDep, row: RowDep, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
+) -> SampleOverJobs:
+    """What earlier and later jobs of the same dataset believed of a sample, this one among them, newest first.
+
+    Samples are matched by name; where the label was another one, `same_label` is false.
+    """
+    arguments = {"list": "over jobs", "job": job.id, "sample": row.name}
+    position = decode(page_token, arguments, str, str)
+    limit = page_limit(page_size)
+    after = (decode_time(position[0]), position[1]) if position else None
+    found = over_jobs.page(session, job.dataset_id, row.name, limit + 1, after)
+    token = None
+    if len(found) > limit:
+        last = found[limit - 1].job
+        token = encode([last.created_at.isoformat(), last.id], arguments)
+    return SampleOverJobs(
+        sample=row.name,
+        mask_sha256=row.mask_sha256,
+        jobs=[_belief(one, row.mask_sha256) for one in found[:limit]],
+        next_page_token=token,
+    )
+
+
+def _belief(one: over_jobs.Belief, label: str) -> JobBelief:
+    review, decision = one.review, Decision(one.review.decision) if one.review and one.review.decision else None
+    return JobBelief(
+        job_id=one.job.id,
+        job_name=one.job.name,
+        state=State(one.job.state),
+        dataset_version=one.job.dataset_version,
+        created_at=one.job.created_at,
+        finished_at=one.job.finished_at,
+        ordinal=one.row.ordinal,
+        epoch=one.row.epoch,
+        rank=one.row.rank,
+        samples=one.samples,
+        confidence=one.row.confidence,
+        score=one.row.score,
+        dice=one.row.dice,
+        expected_dice=one.row.expected_dice,
+        mask_sha256=one.mask_sha256,
+        same_label=one.mask_sha256 == label,
+        decision=decision,
+        decided_by=review.key_name if review and decision else None,
+    )
