@@ -17,7 +17,7 @@ from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.ranges import matches
-from service.api.volume_pictures import slice_picture
+from service.api.volume_pictures import slice_headers, slice_picture
 from service.db import datasets, tables
 from service.errors import FieldError, Invalid, NotFound
 from service.jobs.lifecycle import State
@@ -63,7 +63,8 @@ def read_image(row: RowDep, context: ContextDep, request: Request) -> Response:
     responses={
         200: {
             "description": "the picture; header `Dale-Prediction` says `shown`, `off`, `not-yet` or `none`; of a "
-            "volume, `Dale-Slice` and `Dale-Slices` say which slice it is, and how many there are along that axis",
+            "volume, `Dale-Slice` and `Dale-Slices` say which slice it is, and how many there are along that axis, and "
+            "`Dale-Aspect` the height of a voxel in units of its width",
             "content": {kind: {"schema": {"type": "string"}} for kind in ("image/webp", "image/png")},
         },
         304: {"description": "the client's copy is the picture"},
@@ -93,7 +94,8 @@ def read_overlay(
         raise Invalid(f"Sample {row.name!r} is an image, not a volume.", [fault])
     state = _prediction_state(job, prediction)
     what = f"{imaging.VERSION} {job.id} {row.image_sha256} {row.mask_sha256} {size} {label} {state} {kind}"
-    what += f" {axis} {number}" if row.depth is not None else ""
+    if row.depth is not None:
+        what += f" {axis} {job.state if number is None else number}"  # a prediction may choose another slice
     headers = {
         "ETag": f'"{hashlib.sha256(what.encode()).hexdigest()[:32]}"',
         "Cache-Control": "private, no-cache",  # it changes when the job ends; asking again is cheap
@@ -103,13 +105,13 @@ def read_overlay(
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if row.depth is not None:
-        drawn = slice_picture(context.store, row, axis, number, job.id if state is Prediction.SHOWN else None)
-        headers |= {"Dale-Slice": str(drawn.at.number), "Dale-Slices": str(drawn.at.count)}
+        predicting = job.id if State(job.state) is State.SUCCEEDED else None
+        drawn = slice_picture(context.store, row, axis, number, predicting, label=label, prediction=prediction)
+        headers |= slice_headers(drawn.at, drawn.aspect)
         if state is Prediction.SHOWN and drawn.prediction is None:
             headers["Dale-Prediction"] = Prediction.NONE
             del headers["ETag"]
-        outlined = drawn.label if label else None
-        picture = imaging.render(drawn.image, outlined, drawn.prediction, size, kind, drawn.aspect)
+        picture = imaging.render(drawn.image, drawn.label, drawn.prediction, size, kind, drawn.aspect)
         return Response(picture, headers=headers, media_type=f"image/{kind}")
     try:
         image = imaging.decode_image(fetched(context.store.read(keys.blob(row.dataset_id, row.image_sha256))))

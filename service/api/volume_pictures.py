@@ -24,13 +24,31 @@ class SlicePicture:
 
     at: Place
     image: NDArray[np.uint8]  # (H, W, 3)
-    label: NDArray[np.uint8]  # (H, W)
+    label: NDArray[np.uint8] | None  # (H, W)
     prediction: NDArray[np.uint8] | None  # (H, W)
     aspect: float  # height of a voxel in units of its width
 
 
-def slice_picture(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> SlicePicture:
-    """Cut the slice `number` out of image, label and, with a job, its prediction, if it is there.
+def slice_picture(
+    store: ObjectStore,
+    row: Sample,
+    axis: Axis,
+    number: int | None,
+    job_id: str | None,
+    *,
+    label: bool = True,
+    prediction: bool = True,
+) -> SlicePicture:
+    """Cut a slice out of image, label and, with a job, its prediction, if it is there.
+
+    Args:
+        store: of the service.
+        row: the sample.
+        axis: what the slice is perpendicular to.
+        number: which one; None: that with the most of the label, or else of the prediction, whatever is drawn.
+        job_id: of a job that has predictions.
+        label: whether it is drawn; with a number, what is not drawn is not read.
+        prediction: likewise.
 
     Raises:
         NotFound: the files of the sample are gone, or damaged.
@@ -38,11 +56,37 @@ def slice_picture(store: ObjectStore, row: Sample, axis: Axis, number: int | Non
     """
     with _opening(row) as stack:
         image = stack.enter_context(stored_volume(store.read(keys.blob(row.dataset_id, row.image_sha256))))
-        masks = list(_masks(stack, store, row, job_id))
-        at = place(axis, number, masks)
+        bare = number is not None and not label and not prediction
+        masks = [] if bare else list(_masks(stack, store, row, job_id))
+        at = place(axis, number, masks or [image])
         plane, aspect = cut(image, at)
         drawn = [classes(cut(mask, at)[0]) for mask in masks]
-        return SlicePicture(at, grey(image, plane), drawn[0], drawn[1] if len(drawn) > 1 else None, aspect)
+        predicted = drawn[1] if prediction and len(drawn) > 1 else None
+        return SlicePicture(at, grey(image, plane), drawn[0] if label else None, predicted, aspect)
+
+
+def slice_headers(at: Place, aspect: float) -> dict[str, str]:
+    """What an answer that shows a slice says about it."""
+    return {"Dale-Slice": str(at.number), "Dale-Slices": str(at.count), "Dale-Aspect": f"{aspect:.6g}"}
+
+
+def mask_slice(
+    store: ObjectStore, row: Sample, key: str, axis: Axis, number: int
+) -> tuple[NDArray[np.generic], Place, float]:
+    """A slice of a mask in the store: its voxels (H, W), where it is, and the height of a voxel in its widths.
+
+    Raises:
+        ObjectMissing: it is not there.
+        NotFound: it is damaged.
+        Invalid: there is no such slice.
+    """
+    try:
+        with stored_volume(store.read(key)) as mask:
+            at = place(axis, number, [mask])
+            plane, aspect = cut(mask, at)
+            return plane, at, aspect
+    except MemberFault as error:
+        raise NotFound(f"A mask of sample {row.name!r} is damaged in the object store.") from error
 
 
 def slice_place(store: ObjectStore, row: Sample, axis: Axis, number: int | None, job_id: str | None) -> Place:

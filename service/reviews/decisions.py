@@ -17,3 +17,12 @@ class Decision(StrEnum):
     def believes(self) -> bool:
         """Whether the label may stay as it is."""
         return self is Decision.ACCEPTED
+
+
+class PaintBase(StrEnum):
+    """What slices are painted on: whose mask stays where none is painted."""
+
+    LABEL = "label"
+    PREDICTION = "prediction"  # of a job
+    CORRECTION = "correction"  # that is in force now
+    NOTHING = "nothing"  # background everywhere
