@@ -23,8 +23,10 @@ export class Decider extends EventTarget {
     return result;
   }
 
+  // `content`: a file, or what api.putSlices takes.
   async saveMask(ordinal, content) {
-    const result = await this.#each([ordinal], (card) => api.putMask(card.sample, card.revision, content));
+    const put = content instanceof Blob ? api.putMask : api.putSlices;
+    const result = await this.#each([ordinal], (card) => put(card.sample, card.revision, content));
     if (result.done.length) this.#done.push(result.done);
     return result;
   }
