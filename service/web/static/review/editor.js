@@ -252,7 +252,7 @@ export class Editor {
     byId("paint-undo").disabled = !this.#before.length && !this.viewer.polygon.length;
     byId("paint-redo").disabled = !this.#after.length;
     byId("start").value = this.#state.start;
-    if (byId("painted")) byId("painted").textContent = described(this.#state.planes);
+    if (byId("painted")) byId("painted").textContent = described(this.#state.planes) || "nothing yet";
     this.viewer.draw();
   }
 
