@@ -35,6 +35,7 @@ from service.api import (
     other_masks,
     over_jobs,
     overlays,
+    painting,
     problems,
     projects,
     reviews,
@@ -126,6 +127,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         bulk_reviews,
         agreement,
         other_masks,
+        painting,
         finishing,
         uploads,
         jobs,
@@ -159,17 +161,18 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
 
 
 def _describe(app: FastAPI) -> None:
-    """Complete the OpenAPI document: routes refer to `Problem`, which no route returns by itself."""
+    """Complete the OpenAPI document: routes refer to models that FastAPI sees in no signature."""
     generate = app.openapi
     (limited,) = problems.problems(429).values()
 
     def openapi() -> dict[str, Any]:
         schema = generate()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in schemas:
-            problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs", {}))
-            schemas["Problem"] = problem
+        for model in (problems.Problem, painting.PaintedSlices):
+            if model.__name__ not in schemas:
+                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(described.pop("$defs", {}))
+                schemas[model.__name__] = described
         for operation in (one for path in schema["paths"].values() for one in path.values()):
             if "security" in operation:  # whatever asks for a key has a limit
                 operation["responses"].setdefault("429", limited)

@@ -99,6 +99,13 @@ def place(axis: Axis, asked: int | None, masks: Iterable[nib.Nifti1Image]) -> Pl
     return Place(axis, chosen, count)
 
 
+def extent(file: nib.Nifti1Image, axis: Axis) -> tuple[int, int, int]:
+    """How many slices there are along an axis, and their height and width in voxels, as they are looked at."""
+    by_name = dict(zip((found for found, _ in orientation(file.affine)), file.shape, strict=True))
+    width, height = (by_name[other] for other in range(3) if other != axis.number)
+    return by_name[axis.number], height, width
+
+
 def cut(file: nib.Nifti1Image, at: Place) -> tuple[NDArray[np.generic], float]:
     """The voxels of a slice (H, W), as they are looked at, and the height of one in units of its width."""
     where, backwards = _axis_of(file, at.axis)
@@ -106,6 +113,23 @@ def cut(file: nib.Nifti1Image, at: Place) -> tuple[NDArray[np.generic], float]:
     plane = np.asanyarray(turned.dataobj).squeeze(axis=at.axis.number)
     width, height = (size for axis, size in enumerate(spacing(turned.affine)) if axis != at.axis.number)
     return plane.T[::-1, ::-1], height / width
+
+
+def paste(voxels: NDArray[np.generic], affine: NDArray[np.float64], at: Place, plane: NDArray[np.generic]) -> None:
+    """Put other voxels in a slice's place: what `cut` would give of it then.
+
+    Args:
+        voxels: of a volume, in the order of its file's axes; changed in place.
+        affine: the file's.
+        at: which slice.
+        plane: (H, W), as it is looked at.
+    """
+    axes = orientation(affine)
+    # A view of the voxels in RAS+ order and direction: what is written to it lands where the file has it.
+    turned = voxels.transpose(sorted(range(3), key=lambda where: axes[where][0]))
+    turned = turned[tuple(slice(None, None, -1 if backwards else 1) for _, backwards in sorted(axes))]
+    turned = turned[tuple(at.number if axis == at.axis.number else slice(None) for axis in range(3))]
+    turned.T[::-1, ::-1] = plane
 
 
 def grey(file: nib.Nifti1Image, plane: NDArray[np.generic]) -> NDArray[np.uint8]:

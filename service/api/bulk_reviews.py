@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from service.api.deciding import Note
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.problems import problems
-from service.api.reviews import Note
 from service.db import audit, datasets, exports, jobs, tables
 from service.db.deciding import AT_ONCE, Change, Changed, Outcome, decide_many, undo_many
 from service.errors import FieldError, Invalid, NotFound

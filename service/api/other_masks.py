@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from service.api.datasets import VersionNumber
+from service.api.deciding import RowDep
 from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.problems import problems
-from service.api.reviews import RowDep
 from service.db import other_masks
 from service.errors import NotFound
 from service.reviews.agreement import dice, foreground

@@ -19,7 +19,7 @@ from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.ranges import matches
-from service.api.volume_pictures import slice_picture
+from service.api.volume_pictures import slice_headers, slice_picture
 from service.db import datasets, tables
 from service.errors import FieldError, Invalid, NotFound
 from service.imaging import Picture
@@ -67,7 +67,7 @@ def read_image(row: RowDep, context: ContextDep, request: Request) -> Response:
         200: {
             "description": "the picture; headers `Dale-Prediction` and `Dale-Map` say `shown`, `off`, `not-yet` or "
             "`none`; of a volume, `Dale-Slice` and `Dale-Slices` say which slice it is, and how many there are along "
-            "that axis",
+            "that axis, and `Dale-Aspect` the height of a voxel in units of its width",
             "content": {kind: {"schema": {"type": "string"}} for kind in ("image/webp", "image/png")},
         },
         304: {"description": "the client's copy is the picture"},
@@ -101,7 +101,8 @@ def read_overlay(
         raise Invalid(f"Sample {row.name!r} is an image, not a volume.", [fault])
     state, mapped = _state(job, prediction), _state(job, doubt)
     what = f"{imaging.VERSION} {job.id} {row.image_sha256} {row.mask_sha256} {size} {label} {state} {kind}"
-    what += f" {axis} {number}" if row.depth is not None else ""
+    if row.depth is not None:
+        what += f" {axis} {job.state if number is None else number}"  # a prediction may choose another slice
     what += f" {mapped} {map_opacity}" if doubt else ""
     headers = {
         "ETag": f'"{hashlib.sha256(what.encode()).hexdigest()[:32]}"',
@@ -116,8 +117,11 @@ def read_overlay(
     of_map = job.id if mapped is Layer.SHOWN else None
     drawn: Picture
     if row.depth is not None:
-        drawn = cut = slice_picture(context.store, row, axis, number, of_prediction, of_map)
-        headers |= {"Dale-Slice": str(cut.at.number), "Dale-Slices": str(cut.at.count)}
+        predicting = job.id if State(job.state) is State.SUCCEEDED else None
+        drawn = cut = slice_picture(
+            context.store, row, axis, number, predicting, of_map, label=label, prediction=of_prediction is not None
+        )
+        headers |= slice_headers(cut.at, cut.aspect)
     else:
         drawn = _picture(context.store, row, label, of_prediction, of_map)
     for name, asked, found in (
@@ -127,9 +131,8 @@ def read_overlay(
         if asked and found is None:
             headers[name] = Layer.NONE
             headers.pop("ETag", None)
-    outlined = drawn.label if label else None
     picture = imaging.render(
-        drawn.image, outlined, drawn.prediction, size, kind, drawn.aspect, drawn.doubt, map_opacity
+        drawn.image, drawn.label, drawn.prediction, size, kind, drawn.aspect, drawn.doubt, map_opacity
     )
     return Response(picture, headers=headers, media_type=f"image/{kind}")
 

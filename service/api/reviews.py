@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Literal
-from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.orm import Session
 
 from service.api.blobs import blob_response
 from service.api.datasets import IMAGE, DatasetDep, VersionNumber
-from service.api.dependencies import Context, ContextDep, ReviewDep, SessionDep, require_key
+from service.api.deciding import (
+    IfMatch,
+    Note,
+    ReviewResource,
+    RowDep,
+    etag,
+    expected_revision,
+    put_down,
+    read_mask_body,
+    read_prediction,
+    read_sample,
+    resource,
+)
+from service.api.dependencies import ContextDep, ReviewDep, SessionDep, require_key
 from service.api.fields import Id
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
-from service.db import audit, datasets, jobs, reviews, tables
-from service.errors import FieldError, Invalid, NotFound, PayloadTooLarge, PreconditionRequired
+from service.datasets.pairs import Media
+from service.db import audit, datasets, reviews
+from service.errors import FieldError, Invalid, NotFound
 from service.reviews.decisions import Decision
-from service.reviews.masks import store_new_mask, store_prediction
-from service.roles import Caller
+from service.reviews.masks import prediction_as_mask, store_new_mask
+from workers.contract.tables import TEST, TRAIN
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}/versions/{number}",
@@ -29,11 +40,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-MAX_MASK_BYTES = 64 << 20
-Note = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$", description="for people")]
-IfMatch = Annotated[
-    str | None, Header(description='ETag of the review that was seen, such as "0" where there was none; or *')
-]
 
 
 class ReviewEvent(BaseModel):
@@ -45,21 +51,6 @@ class ReviewEvent(BaseModel):
     by: str = Field(description="name of the key")
     key_id: str
     at: datetime
-
-
-class ReviewResource(BaseModel):
-    """What is decided of a sample's label; it holds in every version that has this label."""
-
-    sample: str
-    mask_sha256: str = Field(description="the label that it is about")
-    revision: int = Field(description="0: nobody has decided yet; the ETag")
-    decision: Decision | None
-    note: str
-    by: str | None = Field(description="name of the key that changed it last")
-    key_id: str | None
-    at: datetime | None
-    new_mask: str | None = Field(description="where the mask is that is to take the label's place")
-    new_mask_sha256: str | None
 
 
 class ReviewDetail(ReviewResource):
@@ -89,14 +80,6 @@ class NewDecision(BaseModel):
         description="with `corrected`: the prediction of this job takes the label's place; to send a mask of your own, "
         "PUT …/review/mask",
     )
-
-
-def get_row(dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep) -> tables.Sample:
-    """The sample that the path names; raises `NotFound`."""
-    return datasets.sample(session, dataset.id, number, sample)
-
-
-RowDep = Annotated[tables.Sample, Depends(get_row, scope="function")]
 
 
 @router.get("/reviews", responses=problems(400))
@@ -131,7 +114,7 @@ def list_reviews(
     trained, held_out = version.train_count, version.sample_count - version.train_count
     samples = trained * (split != TEST) + held_out * (split != TRAIN)
     return ReviewPage(
-        reviews=[_resource(row, review) for row, review in found[:limit]],
+        reviews=[resource(row, review) for row, review in found[:limit]],
         counts=counts,
         undecided=samples - sum(counts.values()),
         next_page_token=encode([found[limit - 1][0].name], arguments) if len(found) > limit else None,
@@ -142,8 +125,8 @@ def list_reviews(
 def read_review(row: RowDep, session: SessionDep, response: Response) -> ReviewDetail:
     """What is decided of one label, and how that came about."""
     review = reviews.find(session, row)
-    seen = _resource(row, review)
-    response.headers["ETag"] = _etag(seen.revision)
+    seen = resource(row, review)
+    response.headers["ETag"] = etag(seen.revision)
     history = [
         ReviewEvent(
             decision=Decision(event.decision) if event.decision else None,
@@ -170,24 +153,17 @@ def put_review(
     if_match: IfMatch = None,
 ) -> ReviewResource:
     """Decide about a label. `If-Match` says which state of it was seen: nobody's decision is overwritten unseen."""
-    row, version = _read(context, caller, dataset_id, number, sample)
+    row, version = read_sample(context, caller, dataset_id, number, sample)
     digest = None
     if wanted.decision is Decision.CORRECTED:
-        digest = _take_prediction(context, caller, row, version, wanted.job_id)
+        prediction = read_prediction(context, caller, row, wanted.job_id)
+        media = Media.IMAGE if row.depth is None else Media.VOLUME
+        mask = prediction_as_mask(prediction, version.mask_values, media)
+        digest = store_new_mask(context.store, context.settings.import_limits, row, version, mask)
     elif wanted.job_id is not None:
         fault = FieldError(field="job_id", reason="is for corrections only", hint="leave it out")
         raise Invalid("Only a correction takes something from a job.", [fault])
-    return _decide(context, caller, row, response, if_match, wanted.decision, digest, wanted.note)
-
-
-async def read_mask_body(request: Request, _caller: ReviewDep) -> bytes:
-    """Receive the file, once the caller is known to be allowed to send it; raises `PayloadTooLarge`."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_MASK_BYTES:
-            raise PayloadTooLarge(f"The mask is larger than the {MAX_MASK_BYTES} bytes that are accepted here.")
-    return bytes(content)
+    return put_down(context, caller, row, response, if_match, wanted.decision, digest, wanted.note)
 
 
 @router.put(
@@ -215,9 +191,9 @@ def put_mask(
     if_match: IfMatch = None,
 ) -> ReviewResource:
     """Correct a label: this mask, which must have the dataset's own values, is to take its place."""
-    row, version = _read(context, caller, dataset_id, number, sample)
+    row, version = read_sample(context, caller, dataset_id, number, sample)
     digest = store_new_mask(context.store, context.settings.import_limits, row, version, content)
-    return _decide(context, caller, row, response, if_match, Decision.CORRECTED, digest, note)
+    return put_down(context, caller, row, response, if_match, Decision.CORRECTED, digest, note)
 
 
 @router.get("/samples/{sample}/review/mask", response_class=Response, responses=IMAGE)
@@ -240,94 +216,12 @@ def undo_review(
     if_match: IfMatch = None,
 ) -> ReviewResource:
     """Go back to what was decided before; asked again, to what was before that."""
-    row, _ = _read(context, caller, dataset_id, number, sample)
+    row, _ = read_sample(context, caller, dataset_id, number, sample)
     with context.sessions.begin() as session:
         project = datasets.get(session, dataset_id, caller.project_id).project_id
-        review = reviews.undo(session, row, caller, _expected(session, row, if_match))
+        review = reviews.undo(session, row, caller, expected_revision(session, row, if_match))
         facts = {"sample": row.name, "version": number, "decision": review.decision}
         audit.add(session, caller, audit.Action.REVIEW_UNDO, dataset_id, project, **facts)
-        answer = _resource(row, review)
-    response.headers["ETag"] = _etag(answer.revision)
+        answer = resource(row, review)
+    response.headers["ETag"] = etag(answer.revision)
     return answer
-
-
-def _read(
-    context: Context, caller: Caller, dataset_id: str, number: int, sample: str
-) -> tuple[tables.Sample, tables.DatasetVersion]:
-    """A sample with its version, read before anything is locked; raises `NotFound`."""
-    with context.database.read() as session:
-        datasets.get(session, dataset_id, caller.project_id)
-        return datasets.sample(session, dataset_id, number, sample), datasets.version(session, dataset_id, number)
-
-
-def _decide(
-    context: Context,
-    caller: Caller,
-    row: tables.Sample,
-    response: Response,
-    if_match: str | None,
-    decision: Decision,
-    digest: str | None,
-    note: str,
-) -> ReviewResource:
-    with context.sessions.begin() as session:
-        project = datasets.get(session, row.dataset_id, caller.project_id).project_id
-        expected = _expected(session, row, if_match)
-        review = reviews.decide(session, row, caller, expected, decision, new_mask_sha256=digest, note=note)
-        facts = {"sample": row.name, "version": row.version, "decision": decision}
-        audit.add(session, caller, audit.Action.REVIEW_DECIDE, row.dataset_id, project, **facts)
-        answer = _resource(row, review)
-    response.headers["ETag"] = _etag(answer.revision)
-    return answer
-
-
-def _take_prediction(
-    context: Context, caller: Caller, row: tables.Sample, version: tables.DatasetVersion, job_id: str | None
-) -> str:
-    """Store a job's prediction of a sample as a mask; returns its sha256."""
-    if job_id is None:
-        hint = "name a job whose prediction it is, or PUT the mask to …/review/mask"
-        raise Invalid("A correction needs a mask.", [FieldError(field="job_id", reason="is missing", hint=hint)])
-    with context.database.read() as session:
-        job = jobs.get_job(session, job_id)
-        known = job is not None and caller.sees(job.project_id) and job.dataset_id == row.dataset_id
-        if job is None or not known:
-            fault = FieldError(field="job_id", reason=f"there is no job {job_id!r} over this dataset")
-            raise Invalid("The prediction is not there.", [fault])
-        there = datasets.sample(session, job.dataset_id, job.dataset_version, row.name)
-    limits = context.settings.import_limits
-    return store_prediction(context.store, limits, row, version, job_id, there.ordinal)
-
-
-def _expected(session: Session, row: tables.Sample, if_match: str | None) -> int:
-    """The revision that the caller has seen."""
-    if if_match is None:
-        raise PreconditionRequired(
-            'Say which state of the review you have seen: If-Match with its ETag, "0" where there is none yet.'
-        )
-    if if_match.strip() == "*":
-        review = reviews.find(session, row, lock=True)
-        return review.revision if review else reviews.NEVER
-    seen = re.fullmatch(r'"(\d{1,9})"', if_match.strip())
-    return int(seen[1]) if seen else -1
-
-
-def _etag(revision: int) -> str:
-    return f'"{revision}"'
-
-
-def _resource(row: tables.Sample, review: tables.Review | None) -> ReviewResource:
-    base = f"/v1/datasets/{row.dataset_id}/versions/{row.version}/samples/{quote(row.name, safe='')}/review"
-    decided = review is not None and review.decision is not None
-    return ReviewResource(
-        sample=row.name,
-        mask_sha256=row.mask_sha256,
-        revision=review.revision if review else reviews.NEVER,
-        decision=Decision(review.decision) if review and review.decision else None,
-        note=review.note if review and decided else "",
-        by=review.key_name if review else None,
-        key_id=review.key_id if review else None,
-        at=review.at if review else None,
-        new_mask=f"{base}/mask" if review and review.new_mask_sha256 else None,
-        new_mask_sha256=review.new_mask_sha256 if review else None,
-    )

@@ -19,10 +19,11 @@ from service.cli.sample_options import (
     Text,
     Verified,
 )
-from service.reviews.decisions import Decision, DecisionState
+from service.reviews.decisions import Decision, DecisionState, PaintBase
 
 if TYPE_CHECKING:
     from service.api.bulk_reviews import LabelOutcome
+    from service.reviews.painting import Painted
 
 app = typer.Typer(help="Decide about labels, and make the next version of it.", no_args_is_help=True)
 
@@ -167,6 +168,35 @@ def _say_outcomes(outcomes: Iterator[LabelOutcome], count: int, word: str, *, as
 
 
 @app.command()
+def paint(
+    version: Version,
+    sample: Sample,
+    slices: Annotated[
+        list[str],
+        typer.Option("--slice", metavar="AXIS:NUMBER=FILE", help="Such as axial:12=slice.png; can be given again."),
+    ],
+    on: Annotated[PaintBase, typer.Option(help="What stays where no slice is given.")] = PaintBase.LABEL,
+    job: Annotated[str | None, typer.Option(help="With --on prediction: whose.")] = None,
+    note: Note = "",
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Correct the label of a volume by some slices of it, as PNG of class numbers (0: background)."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        dataset, number = _parsed(version)
+        painted = [_slice(text) for text in slices]
+        seen = dale.review(dataset, number, sample).revision
+        done = dale.paint_label(dataset, number, sample, painted, revision=seen, base=on, job_id=job, note=note)
+    if as_json:
+        terminal.say_json(done)
+    else:
+        terminal.say(f"{sample}: {done.decision}. Take it back: dale review undo {version} {sample}")
+
+
+@app.command()
 def undo(version: Version, sample: Sample, url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """Go back to what was decided of a label before."""
     from service.cli import terminal
@@ -207,6 +237,17 @@ def finish(
         terminal.say(f"Job {done.job.id} trains on it: dale job {done.job.id} --follow")
     else:
         terminal.say(f"Train on it: dale train {dataset}:{made.number} --follow")
+
+
+def _slice(text: str) -> Painted:
+    from service.reviews.painting import Painted
+    from service.slices import Axis
+
+    place, _, path = text.partition("=")
+    axis, _, number = place.partition(":")
+    if axis not in set(Axis) or not number.isdecimal() or not path:
+        raise ValueError(f"{text!r} names no slice; it looks like axial:12=slice.png")
+    return Painted(Axis(axis), int(number), Path(path).read_bytes())
 
 
 def _parsed(version: str) -> tuple[str, int]:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from service.api.audit import AuditEntry
     from service.api.datasets import DatasetResource, VersionResource
+    from service.api.deciding import ReviewResource
     from service.api.grid import SampleFacets
     from service.api.held_out import HeldOutSample
     from service.api.jobs import JobResource
     from service.api.keys import KeyResource
     from service.api.posting import JobPlan
     from service.api.projects import ProjectResource
-    from service.api.reviews import ReviewResource
     from service.api.samples import SampleResource
     from service.api.versions import ChangedSample
     from service.errors import FieldError

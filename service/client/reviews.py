@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from service.api.agreement import AgreementList, AgreementResource
+from service.api.class_masks import MaskKind
+from service.api.deciding import ReviewResource
 from service.api.finishing import Finished
 from service.api.other_masks import Annotations
-from service.api.reviews import ReviewDetail, ReviewPage, ReviewResource
+from service.api.reviews import ReviewDetail, ReviewPage
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.jobs import TRAIN_TIMEOUT
 from service.client.wire import given, idempotency, part
-from service.reviews.decisions import Decision
+from service.reviews.decisions import Decision, PaintBase
+from service.reviews.painting import Painted
+from service.slices import Axis
 
 
 class Reviews(Connection):
@@ -65,6 +70,32 @@ class Reviews(Connection):
             headers = {**_seen(revision), "Content-Type": "application/octet-stream"}
             response = self._http.put(url, content=mask.read_bytes(), params={"note": note}, headers=headers)
         return ReviewResource.model_validate_json(check(response).content)
+
+    def paint_label(
+        self,
+        dataset_id: str,
+        version: int,
+        sample: str,
+        slices: Sequence[Painted],
+        *,
+        revision: int,
+        base: PaintBase = PaintBase.LABEL,
+        job_id: str | None = None,
+        note: str = "",
+    ) -> ReviewResource:
+        """Correct the label of a volume by slices that take the place of the base's; all of them, or none.
+
+        With `PaintBase.PREDICTION` name the job; `mask_slice` gives a slice in the form that is painted on.
+        """
+        sent = [{"axis": one.axis, "slice": one.number, "png": base64.b64encode(one.png).decode()} for one in slices]
+        body = given({"base": base, "job_id": job_id, "slices": sent, "note": note})
+        response = self._send("PUT", f"{_review(dataset_id, version, sample)}/slices", body, _seen(revision))
+        return ReviewResource.model_validate_json(response.content)
+
+    def mask_slice(self, job_id: str, sample: str, kind: MaskKind, axis: Axis, number: int) -> bytes:
+        """A slice of a volume's mask as a PNG of class numbers: of the label, the job's prediction, the correction."""
+        url = f"/v1/jobs/{part(job_id)}/samples/{part(sample)}/masks/{kind}"
+        return self._send("GET", url, parameters={"axis": axis, "slice": number}).content
 
     def undo(self, dataset_id: str, version: int, sample: str, *, revision: int) -> ReviewResource:
         """Go back to what was decided of a label before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,25 @@ def write_label(file: nib.Nifti1Image, mapping: Mapping[int, int], target: Path)
         target: the file to write; the same label makes the same bytes.
     """
     largest = max(int(replaced(some, mapping)[0].max()) for some in planes(file))
+    write_like(file, np.min_scalar_type(largest), (replaced(some, mapping)[0] for some in planes(file)), target)
+
+
+def write_like(file: nib.Nifti1Image, kind: np.dtype[Any], blocks: Iterable[NDArray[Any]], target: Path) -> None:
+    """Other voxels under a file's header as .nii.gz, not scaled; the same voxels make the same bytes.
+
+    Args:
+        file: whose shape, affine and units they have.
+        kind: type of the voxels in the file.
+        blocks: the voxels, some planes of the third axis at a time.
+        target: the file to write.
+    """
     header = file.header.copy()
-    header.set_data_dtype(np.min_scalar_type(largest))
+    header.set_data_dtype(kind)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     header["magic"] = header.single_magic
     header.set_data_offset(header.single_vox_offset)  # extensions are left behind
     with target.open("wb") as sink, gzip.GzipFile("", "wb", compresslevel=1, fileobj=sink, mtime=0) as packed:
         packed.write(header.binaryblock + bytes(4))
-        for some in planes(file):
-            packed.write(replaced(some, mapping)[0].astype(header.get_data_dtype()).tobytes(order="F"))
+        for some in blocks:
+            packed.write(some.astype(header.get_data_dtype()).tobytes(order="F"))

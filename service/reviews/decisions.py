@@ -27,3 +27,12 @@ class DecisionState(StrEnum):
     FLAGGED = Decision.FLAGGED.value
     CORRECTED = Decision.CORRECTED.value
     EXCLUDED = Decision.EXCLUDED.value
+
+
+class PaintBase(StrEnum):
+    """What slices are painted on: whose mask stays where none is painted."""
+
+    LABEL = "label"
+    PREDICTION = "prediction"  # of a job
+    CORRECTION = "correction"  # that is in force now
+    NOTHING = "nothing"  # background everywhere

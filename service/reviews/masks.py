@@ -102,18 +102,19 @@ def store_new_mask(
 def store_prediction(
     store: ObjectStore, limits: ImportLimits, row: Sample, version: DatasetVersion, job_id: str, ordinal: int
 ) -> str:
-    """As `store_new_mask`, of a job's prediction of this sample, which has the number `ordinal` in that job.
-
-    Raises:
-        Invalid: there is none, or it is the label that is there.
-    """
+    """As `store_new_mask`, of a job's prediction of this sample, which has the number `ordinal` in that job."""
     media = Media.IMAGE if row.depth is None else Media.VOLUME
+    prediction = read_prediction(store, row, job_id, ordinal)
+    return store_new_mask(store, limits, row, version, prediction_as_mask(prediction, version.mask_values, media))
+
+
+def read_prediction(store: ObjectStore, row: Sample, job_id: str, ordinal: int) -> bytes:
+    """The file of a job's prediction of a sample, in numbers of classes; raises `Invalid`: it is not there."""
     try:
-        prediction = store.get(keys.prediction(job_id, ordinal, "png" if media is Media.IMAGE else "nii.gz"))
+        return store.get(keys.prediction(job_id, ordinal, "png" if row.depth is None else "nii.gz"))
     except ObjectMissing as error:
         fault = FieldError(field="job_id", reason=f"{job_id} has no prediction of it", hint="it has once it succeeded")
         raise Invalid("The prediction is not there.", [fault]) from error
-    return store_new_mask(store, limits, row, version, prediction_as_mask(prediction, version.mask_values, media))
 
 
 def packed(masks: Iterable[tuple[str, bytes]], media: Media) -> tempfile.SpooledTemporaryFile[bytes]:

@@ -127,6 +127,12 @@ ROWS = {
     "PUT /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review/mask": Row(
         REVIEW, 422, path=f"{REVIEWED}/mask", body={"content": "no mask", "headers": {"If-Match": "*"}}
     ),
+    "PUT /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review/slices": Row(
+        REVIEW,
+        422,  # it is an image
+        path=f"{REVIEWED}/slices",
+        body={"json": {"slices": []}, "headers": {"If-Match": "*"}},
+    ),
     "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/review/mask": Row(
         READ,
         404,  # nobody has corrected it

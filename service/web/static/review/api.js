@@ -27,7 +27,7 @@ const json = { "Content-Type": "application/json" };
 
 export const thumbnail = (name, heat) => `${sampleOf(name)}/overlay?size=320${heat ? "&map=true" : ""}`;
 export const mapPath = (name) => `${sampleOf(name)}/map`;
-export const maskPath = (name, kind) => `${sampleOf(name)}/masks/${kind}`;
+export const maskPath = (name, kind, slice = {}) => `${sampleOf(name)}/masks/${kind}?${new URLSearchParams(slice)}`;
 
 export function picturePath(name, options) {
   return `${sampleOf(name)}/overlay?${new URLSearchParams(options)}`;
@@ -83,6 +83,12 @@ export async function undo(labels) {
 export async function putMask(name, revision, body) {
   const headers = { "Content-Type": "application/octet-stream", ...seen(revision) };
   return (await ask(`${reviewOf(name)}/mask`, { method: "PUT", headers, body })).json();
+}
+
+// `body`: the base, and the slices that take the place of its.
+export async function putSlices(name, revision, body) {
+  const headers = { ...json, ...seen(revision) };
+  return (await ask(`${reviewOf(name)}/slices`, { method: "PUT", headers, body: JSON.stringify(body) })).json();
 }
 
 export async function finish(again, key) {

@@ -25,9 +25,10 @@ export class Decider extends EventTarget {
     return result;
   }
 
+  // `content`: a file, or what api.putSlices takes.
   async saveMask(ordinal, content) {
-    const card = this.deck.card(ordinal);
-    const save = async () => ({ labels: [{ ordinal, outcome: "done", ...(await api.putMask(card.sample, card.revision, content)) }] });
+    const card = this.deck.card(ordinal), put = content instanceof Blob ? api.putMask : api.putSlices;
+    const save = async () => ({ labels: [{ ordinal, outcome: "done", ...(await put(card.sample, card.revision, content)) }] });
     const result = await this.#each([{ ordinal }], 1, save);
     if (result.seen.length) this.#done.push(result.seen);
     return result;

@@ -31,9 +31,11 @@ export class Deeds {
       "zoom-in": () => this.viewer.zoom(1.3), "zoom-out": () => this.viewer.zoom(1 / 1.3), "paint-save": () => this.save(), "paint-cancel": () => this.cancel(),
     };
     for (const [id, run] of Object.entries(wired)) byId(id)?.addEventListener("click", run);
-    byId("mask-file")?.addEventListener("change", (event) => this.#saveFile(event.target));
-    if (byId("act-edit")) byId("act-edit").disabled = !settings.review;
-    if (!settings.predicted) for (const id of ["show-prediction", "side"]) if (byId(id)) byId(id).disabled = true;
+    byId("mask-file").addEventListener("change", (event) => this.#saveFile(event.target));
+    byId("large").addEventListener("dragover", (event) => event.preventDefault());
+    byId("large").addEventListener("drop", (event) => this.#drop(event));
+    byId("act-edit").disabled = !settings.review;
+    if (!settings.predicted) for (const id of ["show-prediction", "side"]) byId(id).disabled = true;
     if (!settings.review) toast("Your key may look, not decide: ask an admin of the project for one with the role review.", { stays: true });
   }
 
@@ -172,7 +174,7 @@ export class Deeds {
   }
 
   edit() {
-    if (!this.editor || !settings.review || this.mode !== "large" || !this.#seen || !this.large.masks.label) return;
+    if (!settings.review || this.mode !== "large" || !this.#seen || !this.large.masks.label) return;
     this.root.dataset.mode = "edit";
     this.editor.open();
   }
@@ -193,11 +195,19 @@ export class Deeds {
     if (file && !this.#busy) await this.#saveMask(file);
   }
 
+  // A mask that is dropped on the large sample becomes its correction.
+  async #drop(event) {
+    event.preventDefault(); // the browser would leave the page to show the file
+    const [file] = event.dataTransfer.files;
+    if (!file || this.#busy || !this.#seen || !settings.review) return;
+    await this.#saveMask(file);
+  }
+
   async #saveMask(content) {
     const { ordinal } = this.large;
     await this.#guard(async () => {
       const result = await this.decider.saveMask(ordinal, content);
-      if (result.done.length) this.cancel();
+      if (result.done.length && this.mode === "edit") this.cancel();
       this.#told(result, "✎ corrected", true);
       if (result.done.length) this.#goOn(ordinal);
     });

@@ -14,9 +14,10 @@ export const KEYS = [
   ["L, P, C, S", "show label, prediction, correction; side by side"],
   ["H", "show the doubted pixels, in the grid or of one sample"],
   ["+ − 0", "zoom in, out, fit; drag to pan (with Space held while editing)"],
-  ["[ ] (volumes)", "slice before, after"],
+  ["volumes: Page Down/Up or [ ], V", "slice before, after; axial, coronal, sagittal"],
   ["while editing: B R G I", "brush, eraser, polygon, fill; [ ] make the brush smaller, larger"],
   ["while editing: arrows, Enter", "move the cross (Shift: by ten), paint there; Enter twice at a place closes a polygon"],
+  ["while editing volumes: Page Down/Up, V, D", "as above, nothing is lost; D copies the slice before (Shift: after)"],
   ["while editing: Ctrl + Z, Ctrl + S, Esc", "undo, save, cancel"],
   ["?", "this help"],
 ];

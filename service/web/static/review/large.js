@@ -7,6 +7,7 @@ import { neighbours } from "./neighbours.js";
 import { otherMasks } from "./other_masks.js";
 import { overJobs } from "./over_jobs.js";
 import { go, place } from "./place.js";
+import { sizesOf, through } from "./planes.js";
 
 const LARGEST = 2048, SMALLEST = 64; // px, of a picture of the API
 const VOLUME = 1024; // px, of a slice
@@ -21,8 +22,9 @@ const byId = (id) => document.getElementById(id);
 export class Large extends EventTarget {
   ordinal = null; // asked for
   shown = null; // on the screen: decisions are about what was seen
-  masks = {}; // by kind: { width, height, pixels }
-  #heat = null; // layer of the doubted pixels
+  masks = {}; // by kind: { width, height, aspect, pixels }, of what is on the screen
+  view = { axis: "", slice: 0 }; // which slice that is; of an image the only one
+  #heat = null; // layer of the doubted pixels; on a slice the service draws them
   #abort = new AbortController();
 
   constructor(viewer, deck) {
@@ -35,7 +37,10 @@ export class Large extends EventTarget {
       viewer.side = event.target.checked;
       viewer.fit();
     });
-    byId("axis")?.addEventListener("change", (event) => this.#slice({ axis: event.target.value, slice: "" }));
+    byId("axis")?.addEventListener("change", (event) => {
+      const axis = event.target.value, { cross } = viewer; // while painting, the slice through the cross
+      this.#slice({ axis, slice: cross ? through(this.view, cross, axis).slice : "" });
+    });
     byId("slice")?.addEventListener("input", (event) => this.#slice({ slice: event.target.value }));
     deck.addEventListener("cards", (event) => {
       const card = event.detail.find((one) => one.ordinal === this.shown);
@@ -97,7 +102,8 @@ export class Large extends EventTarget {
 
   // What the switches show has changed.
   redraw() {
-    this.#toggled();
+    if (settings.volumes) this.#slice({});
+    else this.#toggled();
   }
 
   // After another one decided meanwhile: what they did, and how to insist.
@@ -118,8 +124,9 @@ export class Large extends EventTarget {
     for (const name of ["confidence", "score", "dice", "expected_dice"]) byId(`n-${name}`).textContent = card[name].toFixed(3);
     const correction = byId("show-correction");
     if (correction) correction.disabled = !card.new_mask_sha256;
-    byId("canvas").setAttribute("aria-label", `${card.sample}, ${card.decision ?? "undecided"}`);
-    if (!settings.volumes && this.#correction !== (card.new_mask_sha256 ?? "")) this.#renewCorrection(card, this.#abort.signal);
+    const slice = settings.volumes && this.view.axis ? `, ${this.view.axis} slice ${this.view.slice}` : "";
+    byId("canvas").setAttribute("aria-label", `${card.sample}, ${card.decision ?? "undecided"}${slice}`);
+    if (this.#correction !== (card.new_mask_sha256 ?? "")) this.#renewCorrection(card, this.#abort.signal);
   }
 
   #correction = "";
@@ -127,7 +134,7 @@ export class Large extends EventTarget {
   async #renewCorrection(card, signal) {
     this.#correction = card.new_mask_sha256 ?? "";
     try {
-      const mask = card.new_mask_sha256 ? await this.#mask(card, "correction", signal) : null;
+      const mask = card.new_mask_sha256 ? await this.#mask(card, "correction", signal, this.#asked) : null;
       if (signal.aborted) return;
       this.masks.correction = mask;
       this.#layers();
@@ -148,16 +155,14 @@ export class Large extends EventTarget {
   async #image(card, signal) {
     const size = Math.min(Math.max(card.width, card.height, SMALLEST), LARGEST);
     const plain = { size, label: false, prediction: false, format: "png" };
-    const [blob, label, prediction, correction, heat] = await Promise.all([
+    const [blob, masks, heat] = await Promise.all([
       api.ask(api.picturePath(card.sample, plain), { signal }).then((answer) => answer.blob()),
-      this.#mask(card, "label", signal),
-      settings.predicted ? this.#mask(card, "prediction", signal) : null,
-      card.new_mask_sha256 ? this.#mask(card, "correction", signal) : null,
+      this.#masks(card, signal),
       heatLayer(card.sample, signal),
     ]);
     const image = await createImageBitmap(blob);
     return () => {
-      this.masks = { label, prediction, correction };
+      this.masks = masks;
       this.#heat = heat;
       this.#correction = card.new_mask_sha256 ?? "";
       this.#layers();
@@ -165,10 +170,26 @@ export class Large extends EventTarget {
     };
   }
 
+  // By kind; of a volume, of the slice.
+  async #masks(card, signal, slice = {}) {
+    const [label, prediction, correction] = await Promise.all([
+      this.#mask(card, "label", signal, slice),
+      settings.predicted ? this.#mask(card, "prediction", signal, slice) : null,
+      card.new_mask_sha256 ? this.#mask(card, "correction", signal, slice) : null,
+    ]);
+    return { label, prediction, correction };
+  }
+
+  // Of another slice along the same axis than the one that is shown.
+  maskAt(kind, slice) {
+    return this.#mask(this.card, kind, this.#abort.signal, { axis: this.view.axis, slice });
+  }
+
   // A mask, or null where there is none, such as a prediction that was not kept.
-  async #mask(card, kind, signal) {
+  async #mask(card, kind, signal, slice = {}) {
     try {
-      return await decodeMask(await (await api.ask(api.maskPath(card.sample, kind), { signal })).blob());
+      const answer = await api.ask(api.maskPath(card.sample, kind, slice), { signal });
+      return await decodeMask(await answer.blob(), Number(answer.headers.get("Dale-Aspect") ?? 1));
     } catch (error) {
       if (error.status === 404) return null;
       throw error;
@@ -176,18 +197,18 @@ export class Large extends EventTarget {
   }
 
   #layers() {
+    const painting = this.viewer.layers.filter((layer) => layer.name === "edit");
     const masks = Object.entries(this.masks)
       .filter(([, mask]) => mask)
       .map(([name, mask]) => {
         const several = settings.values.length > 2;
         return { name, path: outline(mask), filled: () => picture(mask, several ? null : STYLES[name].fill), ...STYLES[name] };
       });
-    this.viewer.layers = this.#heat ? [this.#heat, ...masks] : masks;
+    this.viewer.layers = [...(this.#heat ? [this.#heat] : []), ...masks, ...painting];
     this.#toggled();
   }
 
   #toggled() {
-    if (settings.volumes) return this.#slice({});
     for (const layer of this.viewer.layers) {
       if (layer.name === "edit") continue;
       if (layer === this.#heat) {
@@ -203,26 +224,62 @@ export class Large extends EventTarget {
   }
 
   async #volume(card, signal) {
-    const options = { size: VOLUME, format: "png", axis: place.axis || "axial", label: byId("show-label").checked, prediction: byId("show-prediction").checked };
-    if (heatShown("large")) Object.assign(options, { map: true, map_opacity: heatOpacity() });
-    if (place.slice !== "") options.slice = place.slice;
-    let answer;
+    const axis = place.axis || "axial", plain = { size: VOLUME, format: "png", axis, label: false, prediction: false };
+    if (heatShown("large")) Object.assign(plain, { map: true, map_opacity: heatOpacity() });
+    const picture = (slice) => api.ask(api.picturePath(card.sample, { ...plain, ...slice }), { signal });
+    const masks = (slice) => this.#masks(card, signal, { axis, slice });
+    let answer, found;
     try {
-      answer = await api.ask(api.picturePath(card.sample, options), { signal });
+      if (place.slice === "") {
+        answer = await picture({}); // chooses the slice
+        found = await masks(answer.headers.get("Dale-Slice"));
+      } else [answer, found] = await Promise.all([picture({ slice: place.slice }), masks(place.slice)]);
     } catch (error) {
       if (error.status !== 422 || place.slice === "") throw error;
       go({ slice: "" }); // this volume has fewer slices than the one before
       return this.#volume(card, signal);
     }
     const image = await createImageBitmap(await answer.blob());
-    const number = answer.headers.get("Dale-Slice"), count = Number(answer.headers.get("Dale-Slices"));
+    const [slice, count, aspect] = ["Slice", "Slices", "Aspect"].map((name) => Number(answer.headers.get(`Dale-${name}`)));
     return () => {
-      byId("axis").value = options.axis;
+      byId("axis").value = axis;
       byId("slice").max = count - 1;
-      byId("slice").value = number;
-      byId("slice-shown").textContent = `${number} of 0 to ${count - 1}`;
-      this.viewer.show(image, image.width, image.height, this.shown === card.ordinal);
+      byId("slice").value = slice;
+      byId("canvas").dataset.slice = `${axis} ${slice}`;
+      byId("slice-shown").textContent = `${slice} of 0 to ${count - 1}`;
+      const { width, height } = found.label ?? image;
+      this.masks = found;
+      this.view = { axis, slice, count, sizes: sizesOf(axis, count, width, height) };
+      this.#correction = card.new_mask_sha256 ?? "";
+      this.#layers();
+      this.viewer.show(image, width, height, { keepView: this.shown === card.ordinal, aspect: found.label ? aspect : 1 });
+      if (this.shown === card.ordinal) this.#tell(card);
+      this.dispatchEvent(new Event("slice"));
     };
+  }
+
+  get #asked() {
+    return settings.volumes ? { axis: this.view.axis, slice: this.view.slice } : {};
+  }
+
+  // To the next slice (1) or the one before (-1).
+  step(by) {
+    const slider = byId("slice");
+    if (!slider) return;
+    slider.value = Number(slider.value) + by;
+    slider.dispatchEvent(new Event("input"));
+  }
+
+  // To the next of the three planes.
+  turn() {
+    const planes = byId("axis");
+    if (!planes) return;
+    planes.selectedIndex = (planes.selectedIndex + 1) % planes.options.length;
+    planes.dispatchEvent(new Event("change"));
+  }
+
+  showSlice(axis, slice) {
+    return this.#slice({ axis, slice });
   }
 
   async #slice(changes) {

@@ -21,7 +21,7 @@ const byId = (id) => document.getElementById(id);
 const deck = new Deck(), selection = new Selection(), decider = new Decider(deck);
 const grid = new Grid(byId("grid"), deck, selection);
 const viewer = new Viewer(byId("canvas")), large = new Large(viewer, deck);
-const editor = settings.volumes ? null : new Editor(viewer, large);
+const editor = new Editor(viewer, large);
 const deeds = new Deeds({ deck, selection, decider, grid, viewer, large, editor });
 
 const say = (error) => toast(error.message, { kind: "bad" });
@@ -76,12 +76,12 @@ document.addEventListener("keyup", (event) => {
   if (event.key === " ") viewer.panKey = false;
 });
 addEventListener("popstate", () => {
-  if (!editor?.active) return start();
+  if (!editor.active) return start();
   go({}, true); // stay: Back would throw the painting away
   toast("Save the mask first (Ctrl + S), or cancel (Esc).");
 });
 addEventListener("beforeunload", (event) => {
-  if (editor?.active && editor.dirty) event.preventDefault();
+  if (editor.active && editor.dirty) event.preventDefault();
 });
 
 async function start() {

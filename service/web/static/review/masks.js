@@ -3,8 +3,8 @@ export const COLOURS = [null, [0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 
 
 export const colourOf = (number) => COLOURS[1 + ((number - 1) % (COLOURS.length - 1))];
 
-// The mask in a PNG of grey levels: { width, height, pixels }.
-export async function decodeMask(blob) {
+// The mask in a PNG of grey levels: { width, height, aspect, pixels }.
+export async function decodeMask(blob, aspect = 1) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -12,21 +12,21 @@ export async function decodeMask(blob) {
   const { data } = context.getImageData(0, 0, width, height), pixels = new Uint8Array(width * height);
   for (let i = 0; i < pixels.length; i++) pixels[i] = data[4 * i];
   bitmap.close();
-  return { width, height, pixels };
+  return { width, height, aspect, pixels };
 }
 
-// Closed outlines around every class, along the sides of the pixels, as a Path2D in pixels of the image.
-export function outline({ width, height, pixels }) {
-  const path = new Path2D(), across = width + 1;
+// Closed outlines around every class, along the sides of the pixels, as a Path2D in widths of a pixel.
+export function outline({ width, height, aspect, pixels }) {
+  const path = new Path2D(), across = width + 1, down = (corner) => Math.floor(corner / across) * aspect;
   for (const [, edges] of sides(width, height, pixels)) {
     while (edges.size) {
       const [first] = edges.keys();
       let at = first, before = 0;
-      path.moveTo(first % across, Math.floor(first / across));
+      path.moveTo(first % across, down(first));
       do {
         const ends = edges.get(at), next = ends.pop();
         if (!ends.length) edges.delete(at);
-        if (next - at !== before && before) path.lineTo(at % across, Math.floor(at / across));
+        if (next - at !== before && before) path.lineTo(at % across, down(at));
         before = next - at;
         at = next;
       } while (at !== first && edges.has(at));

@@ -1,11 +1,12 @@
-// Painting on a mask { width, height, pixels }: whole pixels get a class or keep theirs, so no value is ever in between.
+// Painting on a mask { width, height, aspect, pixels }: whole pixels get a class or keep theirs, so no value is ever in
+// between. `aspect`: height of a pixel in units of its width.
 
-// A disc around a place; a pixel is in it if its centre is.
+// A disc around a place, its radius in widths; a pixel is in it if its centre is.
 export function disc(mask, [x, y], radius, number) {
-  const { width, height, pixels } = mask;
-  for (let row = Math.max(0, Math.floor(y - radius)); row <= Math.min(height - 1, Math.ceil(y + radius)); row++) {
+  const { width, height, aspect, pixels } = mask, reach = radius / aspect;
+  for (let row = Math.max(0, Math.floor(y - reach)); row <= Math.min(height - 1, Math.ceil(y + reach)); row++) {
     for (let column = Math.max(0, Math.floor(x - radius)); column <= Math.min(width - 1, Math.ceil(x + radius)); column++) {
-      const inside = (column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2 <= radius * radius;
+      const inside = (column + 0.5 - x) ** 2 + ((row + 0.5 - y) * aspect) ** 2 <= radius * radius;
       const under = Math.floor(x) === column && Math.floor(y) === row; // the smallest brush still paints
       if (inside || under) pixels[row * width + column] = number;
     }
@@ -13,7 +14,7 @@ export function disc(mask, [x, y], radius, number) {
 }
 
 export function stroke(mask, from, to, radius, number) {
-  const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / Math.max(radius / 2, 0.5)));
+  const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], (to[1] - from[1]) * mask.aspect) / Math.max(radius / 2, 0.5)));
   for (let i = 0; i <= steps; i++) {
     const part = i / steps;
     disc(mask, [from[0] + (to[0] - from[0]) * part, from[1] + (to[1] - from[1]) * part], radius, number);

@@ -20,6 +20,16 @@ function chunk(kind, data) {
   return bytes;
 }
 
+// A Blob as text that JSON can carry.
+export function base64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
+    reader.addEventListener("error", () => reject(reader.error));
+    reader.readAsDataURL(blob);
+  });
+}
+
 // `pixels`: one byte each, row by row. Gives a Blob.
 export async function encodeGrey(width, height, pixels) {
   const header = new Uint8Array(13), view = new DataView(header.buffer);

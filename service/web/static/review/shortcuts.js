@@ -1,5 +1,6 @@
 // From a key to what it does.
 import { toggleHeat } from "./heat.js";
+import { settings } from "./api.js";
 import { isTyping, onControl } from "./keys.js";
 
 const DECIDE = { a: "accepted", f: "flagged", m: "corrected", x: "excluded" };
@@ -50,17 +51,16 @@ function inGrid(event, key, deeds) {
 
 function inLarge(key, deeds) {
   if (key in LAYERS) return () => deeds.large.toggle(LAYERS[key]);
-  const slice = (by) => () => {
-    const slider = byId("slice");
-    if (!slider) return;
-    slider.value = Number(slider.value) + by;
-    slider.dispatchEvent(new Event("input"));
-  };
-  return {
+  return slices(key, deeds) ?? {
     ArrowRight: () => deeds.step(1), ArrowLeft: () => deeds.step(-1), Escape: () => deeds.showGrid(), e: () => deeds.edit(), s: () => byId("side")?.click(),
     "+": () => deeds.viewer.zoom(1.3), "=": () => deeds.viewer.zoom(1.3), "-": () => deeds.viewer.zoom(1 / 1.3), 0: () => deeds.viewer.fit(),
-    "[": slice(-1), "]": slice(1),
+    "[": () => deeds.large.step(-1), "]": () => deeds.large.step(1),
   }[key];
+}
+
+function slices(key, { large }) {
+  if (!settings.volumes) return undefined;
+  return { PageUp: () => large.step(1), PageDown: () => large.step(-1), v: () => large.turn() }[key];
 }
 
 function editing(event, key, command, deeds) {
@@ -71,8 +71,9 @@ function editing(event, key, command, deeds) {
     return () => editor.move(x * by, y * by);
   }
   if (key in TOOLS) return () => editor.choose(TOOLS[key]);
+  if (key === "d") return () => editor.copy(event.shiftKey ? 1 : -1);
   if ((key === "Enter" || key === " ") && onControl(event)) return null;
-  return {
+  return slices(key, deeds) ?? {
     Enter: () => editor.apply(), " ": () => (viewer.panKey = true), Escape: () => editor.escape() || deeds.cancel(),
     "[": () => editor.resize(-1), "]": () => editor.resize(1), "+": () => viewer.zoom(1.3), "=": () => viewer.zoom(1.3), "-": () => viewer.zoom(1 / 1.3), 0: () => viewer.fit(), h: () => toggleHeat("large"), "?": () => deeds.help(),
   }[key];

@@ -4,8 +4,9 @@ const HALO = { label: "rgba(255,255,255,.7)", prediction: "rgba(20,20,20,.7)", c
 
 export class Viewer extends EventTarget {
   image = null;
-  width = 1; // of the image, in its own pixels
+  width = 1; // of the image, in its own pixels: those of its masks
   height = 1;
+  aspect = 1; // height of a pixel in units of its width
   layers = []; // { name, path, picture, colour, dash, visible, opacity, stretched }
   side = false;
   cross = null; // [x, y] of the image: where the keyboard paints
@@ -29,9 +30,9 @@ export class Viewer extends EventTarget {
     }
   }
 
-  show(image, width, height, keepView = false) {
-    const same = this.width === width && this.height === height;
-    Object.assign(this, { image, width, height });
+  show(image, width, height, { keepView = false, aspect = 1 } = {}) {
+    const same = this.width === width && this.height === height && this.aspect === aspect;
+    Object.assign(this, { image, width, height, aspect });
     if (keepView && same) this.draw();
     else this.fit();
   }
@@ -42,9 +43,10 @@ export class Viewer extends EventTarget {
 
   fit() {
     const { clientHeight } = this.canvas;
-    this.scale = Math.min(this.#viewWidth / this.width, clientHeight / this.height) * 0.98 || 1;
+    const height = this.height * this.aspect;
+    this.scale = Math.min(this.#viewWidth / this.width, clientHeight / height) * 0.98 || 1;
     this.x = (this.#viewWidth - this.width * this.scale) / 2;
-    this.y = (clientHeight - this.height * this.scale) / 2;
+    this.y = (clientHeight - height * this.scale) / 2;
     this.fitted = true;
     this.draw();
   }
@@ -69,7 +71,7 @@ export class Viewer extends EventTarget {
   at(event) {
     const box = this.canvas.getBoundingClientRect();
     const left = (event.clientX - box.left) % this.#viewWidth;
-    return [(left - this.x) / this.scale, (event.clientY - box.top - this.y) / this.scale];
+    return [(left - this.x) / this.scale, (event.clientY - box.top - this.y) / this.scale / this.aspect];
   }
 
   draw() {
@@ -95,7 +97,7 @@ export class Viewer extends EventTarget {
       context.clip();
       context.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * (left + this.x), ratio * this.y);
       context.imageSmoothingEnabled = this.scale < 3;
-      context.drawImage(this.image, 0, 0, this.width, this.height);
+      context.drawImage(this.image, 0, 0, this.width, this.height * this.aspect);
       for (const layer of this.layers) if (layer.visible && (!names || names.includes(layer.name) || layer.name === "edit")) this.#layer(layer);
       this.#marks();
       context.restore();
@@ -107,8 +109,7 @@ export class Viewer extends EventTarget {
     if (picture && opacity > 0) {
       context.globalAlpha = opacity;
       context.imageSmoothingEnabled = Boolean(stretched);
-      if (stretched) context.drawImage(picture, 0, 0, this.width, this.height);
-      else context.drawImage(picture, 0, 0);
+      context.drawImage(picture, 0, 0, this.width, this.height * this.aspect);
       context.globalAlpha = 1;
     }
     if (!path) return;
@@ -129,12 +130,13 @@ export class Viewer extends EventTarget {
     context.strokeStyle = "#fff";
     if (this.polygon.length) {
       context.beginPath();
-      this.polygon.forEach(([x, y]) => context.lineTo(x, y));
+      const corners = this.polygon.map(([x, y]) => [x, y * this.aspect]);
+      corners.forEach(([x, y]) => context.lineTo(x, y));
       context.stroke();
-      for (const [x, y] of this.polygon) context.strokeRect(x - 3 * pixel, y - 3 * pixel, 6 * pixel, 6 * pixel);
+      for (const [x, y] of corners) context.strokeRect(x - 3 * pixel, y - 3 * pixel, 6 * pixel, 6 * pixel);
     }
     if (!this.cross) return;
-    const [x, y] = this.cross;
+    const x = this.cross[0], y = this.cross[1] * this.aspect;
     for (const [colour, width] of [["#000", 3], ["#fff", 1.2]]) {
       context.strokeStyle = colour;
       context.lineWidth = width * pixel;

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from PIL import Image, ImageOps
+from fastapi.testclient import TestClient
+from PIL import Image, ImageChops, ImageOps
 from typer.testing import CliRunner, Result
 
+from service.api.class_masks import MaskKind
+from service.api.dependencies import Context
 from service.cli import app
 from service.cli.packing import as_archive
 from service.client import Client, Refused
 from service.reviews.decisions import Decision
+from service.slices import Axis
+from tests.volume_jobs import finish_job, upload_volumes
 
 Run = Callable[..., Result]
 
@@ -58,6 +65,35 @@ def test_decide_take_back_and_finish(run: Run, dale: Client, dataset: str, folde
     )
     assert [change.sample for change in dale.difference(dataset, 1, 2)] == ["case 0", "case 2"]
     assert run("list", dataset).exit_code == 2
+
+
+def test_paint_a_volume_by_slices(
+    run: Run, dale: Client, client: TestClient, context: Context, scripted: ModuleType, tmp_path: Path
+) -> None:
+    dataset = upload_volumes(client)["id"]
+    job_id = finish_job(context, scripted, dataset)
+    first, sample = f"{dataset}:1", "case_000"
+    for number in (3, 4):
+        content = dale.mask_slice(job_id, sample, MaskKind.LABEL, Axis.CORONAL, number)
+        with Image.open(io.BytesIO(content)) as given:
+            given.point([1 - value for value in (0, 1)] + [0] * 254).save(tmp_path / f"{number}.png")
+    slices = [word for number in (3, 4) for word in ("--slice", f"coronal:{number}={tmp_path / f'{number}.png'}")]
+    done = run("paint", first, sample, *slices, "--note", "by hand")
+    assert done.exit_code == 0, done.output
+    seen = dale.review(dataset, 1, sample)
+    assert (seen.decision, seen.note) == (Decision.CORRECTED, "by hand")
+    for number in (2, 3):
+        label, correction = (
+            Image.open(io.BytesIO(dale.mask_slice(job_id, sample, kind, Axis.CORONAL, number)))
+            for kind in (MaskKind.LABEL, MaskKind.CORRECTION)
+        )
+        changed = ImageChops.difference(label, correction)
+        assert changed.getextrema() == ((0, 0) if number == 2 else (1, 1))
+    done = run("paint", first, sample, *slices[:2], "--on", "prediction", "--job", job_id)
+    assert done.exit_code == 0, done.output
+    for wrong in ("coronal:3", "up:3=x.png", "axial:x=x.png", "axial:99=" + str(tmp_path / "3.png")):
+        assert run("paint", first, sample, "--slice", wrong).exit_code == 2
+    assert dale.review(dataset, 1, sample).revision == 2
 
 
 def test_by_the_client(dale: Client, dataset: str) -> None:
