@@ -20,12 +20,13 @@ from service.api.problems import problems
 from service.datasets.pairs import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
-from service.exports import as_coco, as_masks
+from service.exports import as_masks
 from service.exports.applying import MOST_FAULTS, apply, match
 from service.exports.drawing import corrections
-from service.exports.formats import TABLES
+from service.exports.formats import DRAWINGS, JSON, TABLES, ZIP
 from service.exports.kinds import Format, Source
 from service.exports.rows import Placed, parse, row
+from service.exports.wanted import Wanted
 from service.jobs.lifecycle import State
 from service.reviews.decisions import Decision
 from workers.contract.store import ObjectMissing
@@ -36,7 +37,6 @@ router = APIRouter(
 BATCH = 1000
 MAX_IMPORT_BYTES = 256 << 20
 IN_MEMORY = 8 << 20
-ZIP, JSON = "application/zip", "application/json"
 BINARY = {"type": "string", "format": "binary"}
 FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
 
@@ -70,7 +70,7 @@ def export_samples(
     decision: Annotated[Decision | None, Query(description="only samples for which this is in force")] = None,
     score_max: Annotated[float | None, Query(ge=0, le=1, description="only scores up to this")] = None,
     limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
-    masks: Annotated[Source, Query(description="with `coco`: whose masks")] = Source.BOTH,
+    masks: Annotated[Source, Query(description="with `coco` and the tools' formats: whose masks")] = Source.BOTH,
     all_masks: Annotated[
         bool, Query(alias="all", description="with `masks`: also the labels that nobody corrected")
     ] = False,
@@ -92,7 +92,7 @@ def export_samples(
         decision = Decision.CORRECTED
     with context.database.read() as session:
         version = datasets.version(session, job.dataset_id, job.dataset_version)
-        if kind is Format.COCO:
+        if kind in DRAWINGS:
             _flat(version)
             if masks is Source.PREDICTION and job.state != State.SUCCEEDED:
                 raise Conflict(f"Job {job.id} is {job.state}: it has predictions once it has succeeded.")
@@ -100,9 +100,10 @@ def export_samples(
     batches = _batches(context, job, wanted)
     if kind is Format.MASKS:
         content, media_type = as_masks.write(context.store, LayoutKind(version.layout), batches), ZIP
-    elif kind is Format.COCO:
+    elif kind in DRAWINGS:
         again = partial(_batches, context, job, wanted)
-        content, media_type = as_coco.write(context.store, job.id, version.mask_values, masks, again), JSON
+        asked = Wanted(context.store, job.id, version.mask_values, masks, again)
+        content, media_type = DRAWINGS[kind].write(asked), DRAWINGS[kind].media_type
     else:
         rows = ([row(line) for line in batch] for batch in batches)
         content, media_type = TABLES[kind].write(rows), TABLES[kind].media_type
@@ -131,15 +132,15 @@ def _flat(version: tables.DatasetVersion) -> None:
         raise _refused("format", "is for images", "volumes go out as csv, jsonl, parquet or masks")
 
 
-def _drawn(context: Context, job: tables.Job, file: IO[bytes]) -> list[Placed]:
-    """The corrections in a COCO file, their masks stored before anything is locked."""
-    drawn = as_coco.read(file)
+def _drawn(context: Context, job: tables.Job, kind: Format, file: IO[bytes]) -> list[Placed]:
+    """The lines of a file with masks, these stored before anything is locked."""
+    drawn = DRAWINGS[kind].read(file, context.settings.import_limits)
     with context.database.read() as session:
         version = datasets.version(session, job.dataset_id, job.dataset_version)
         _flat(version)
         found: dict[str, tuple[tables.Sample, tables.Review | None]] = {}
         for start in range(0, len(drawn), BATCH):
-            found |= exports.by_name(session, job, [one.sample for one in drawn[start : start + BATCH]])
+            found |= exports.by_name(session, job, [one.said.sample for one in drawn[start : start + BATCH]])
     return corrections(context.store, context.settings.import_limits, job, version, drawn, found)
 
 
@@ -190,15 +191,15 @@ def import_decisions(
     """Take decisions from an exported file that was filled in: columns sample, mask_sha256, decision, note, revision.
 
     Lines are matched by name and label hash, never by their order. One that matches nothing, or a label that somebody
-    decided about since the export, refuses the whole file, and every such line is named. Of `coco`, masks that were
-    changed or added become corrections.
+    decided about since the export, refuses the whole file, and every such line is named. In formats with masks, those
+    that were changed or added become corrections.
     """
     if kind is Format.MASKS:
         raise _refused(
             "format", "is not one of an import", "make the next version of the dataset of them: dale correct"
         )
-    if kind is Format.COCO:
-        lines = _drawn(context, job, file)
+    if kind in DRAWINGS:
+        lines = _drawn(context, job, kind, file)
     else:
         lines, faults = parse(TABLES[kind].read(file))
         if faults:

@@ -12,12 +12,13 @@ class Format(StrEnum):
     JSONL = "jsonl"
     PARQUET = "parquet"
     COCO = "coco"  # one JSON with the masks as RLE; 2D only
+    CVAT = "cvat"  # a zip with images and what "CVAT for images 1.1" reads; 2D only
     MASKS = "masks"  # a zip; it comes back by `dale correct`, not by an import
 
     @property
     def ending(self) -> str:
         """What a file of it ends in."""
-        return {Format.MASKS: "zip", Format.COCO: "json"}.get(self, self.value)
+        return {Format.MASKS: "zip", Format.COCO: "json", Format.CVAT: "zip"}.get(self, self.value)
 
 
 class Source(StrEnum):
