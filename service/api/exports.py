@@ -74,6 +74,15 @@ def export_samples(
     all_masks: Annotated[
         bool, Query(alias="all", description="with `masks`: also the labels that nobody corrected")
     ] = False,
+    image_root: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            pattern=r"^(https?://|/|s3://|gs://|azure-blob://)[^\x00-\x20]*$",
+            description="with `label-studio`: what the URL of an image begins with, before the name of its file; left "
+            "out, that of files which Label Studio serves itself, in a folder called as the job",
+        ),
+    ] = None,
 ) -> StreamingResponse:
     """Samples with scores and decisions as CSV, lines of JSON, or Parquet; or corrected masks as a zip.
 
@@ -86,6 +95,8 @@ def export_samples(
         raise Conflict(f"Job {job.id} has finished no epoch yet, so it believes nothing of its samples.")
     if all_masks and kind is not Format.MASKS:
         raise _refused("all", "is of format=masks only", "leave it out")
+    if image_root is not None and kind is not Format.LABEL_STUDIO:
+        raise _refused("image_root", "is of format=label-studio only", "leave it out")
     if kind is Format.MASKS and not all_masks:
         if decision not in {None, Decision.CORRECTED}:
             raise _refused("decision", "leaves no corrected mask", "leave it out, or say all=true")
@@ -102,7 +113,7 @@ def export_samples(
         content, media_type = as_masks.write(context.store, LayoutKind(version.layout), batches), ZIP
     elif kind in DRAWINGS:
         again = partial(_batches, context, job, wanted)
-        asked = Wanted(context.store, job.id, version.mask_values, masks, again)
+        asked = Wanted(context.store, job.id, version.mask_values, masks, again, image_root)
         content, media_type = DRAWINGS[kind].write(asked), DRAWINGS[kind].media_type
     else:
         rows = ([row(line) for line in batch] for batch in batches)

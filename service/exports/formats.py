@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import IO
 
 from service.datasets.limits import ImportLimits
-from service.exports import as_coco, as_csv, as_cvat, as_jsonl, as_parquet, from_cvat
+from service.exports import (
+    as_coco,
+    as_csv,
+    as_cvat,
+    as_jsonl,
+    as_label_studio,
+    as_parquet,
+    from_cvat,
+    from_label_studio,
+)
 from service.exports.drawn import Drawn
 from service.exports.kinds import Format
 from service.exports.rows import Reader, Writer
@@ -42,4 +51,5 @@ TABLES = {
 DRAWINGS = {
     Format.COCO: Drawing(JSON, as_coco.write, as_coco.read),
     Format.CVAT: Drawing(ZIP, as_cvat.write, from_cvat.read),
+    Format.LABEL_STUDIO: Drawing(ZIP, as_label_studio.write, from_label_studio.read),
 }
