@@ -23,10 +23,13 @@ CLASS = re.compile(r"class-(\d{1,3})")
 
 @dataclass(frozen=True)
 class Area:
-    """Pixels of one class; `pixels(height, width)` draws them, and raises `ValueError` if they are not of that size."""
+    """Pixels of one class; `pixels(height, width)` draws them, and raises `ValueError` if they are not of that size.
 
-    value: int
-    pixels: Callable[[int, int], Bools]
+    Without a `value` it gives a whole mask, whose pixels have the values of their classes.
+    """
+
+    value: int | None
+    pixels: Callable[[int, int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,13 @@ def painted(areas: Sequence[Area], height: int, width: int, mask_values: list[in
     """
     mask = np.zeros((height, width), np.uint8)
     for one in areas:
-        if one.value not in mask_values:
+        if one.value is not None and one.value not in mask_values:
             raise ValueError(f"class {one.value} is none of the dataset's values")
-        mask[one.pixels(height, width)] = one.value
+        drawn = one.pixels(height, width)
+        if one.value is not None:
+            mask[drawn] = one.value
+            continue
+        if other := sorted(set(np.unique(drawn).tolist()) - set(mask_values)):
+            raise ValueError(f"the values {other[:5]} are none of the dataset's")
+        mask[drawn != 0] = drawn[drawn != 0]
     return mask

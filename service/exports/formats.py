@@ -11,10 +11,12 @@ from service.exports import (
     as_coco,
     as_csv,
     as_cvat,
+    as_fiftyone,
     as_jsonl,
     as_label_studio,
     as_parquet,
     from_cvat,
+    from_fiftyone,
     from_label_studio,
 )
 from service.exports.drawn import Drawn
@@ -52,4 +54,5 @@ DRAWINGS = {
     Format.COCO: Drawing(JSON, as_coco.write, as_coco.read),
     Format.CVAT: Drawing(ZIP, as_cvat.write, from_cvat.read),
     Format.LABEL_STUDIO: Drawing(ZIP, as_label_studio.write, from_label_studio.read),
+    Format.FIFTYONE: Drawing(ZIP, as_fiftyone.write, from_fiftyone.read),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,6 +15,7 @@ from cvat_sdk import models
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tests import consumers
 from tests.unit.service.exports.drawn_jobs import (
     LARGE,
     NAMES,
@@ -27,6 +28,25 @@ from tests.unit.service.exports.drawn_jobs import (
     send,
     shape,
 )
+
+IMPORTED = """
+import numpy as np
+from datumaro import AnnotationType, Dataset
+
+dataset = Dataset.import_from(str(folder), "cvat")
+names = [label.name for label in dataset.categories()[AnnotationType.label]]
+answer = {}
+for number, item in enumerate(dataset):
+    tags = [one for one in item.annotations if one.type == AnnotationType.label]
+    masks = [one for one in item.annotations if one.type == AnnotationType.mask]
+    for ending in ("", " prediction"):
+        drawn = np.zeros(item.media.size, np.uint8)
+        for one in masks:
+            if names[one.label].endswith(" prediction") == bool(ending):
+                drawn[one.image > 0] = int(names[one.label].removesuffix(ending).removeprefix("class-"))
+        np.save(folder / f"{number}{ending}.npy", drawn)
+    answer[tags[0].attributes["sample"]] = [number, names[tags[0].label], tags[0].attributes["mask_sha256"]]
+"""
 
 
 def parsed(content: bytes) -> ElementTree.Element:
@@ -224,3 +244,18 @@ def test_what_is_no_such_file_is_refused(client: TestClient) -> None:
         answer = send(client, "cvat", content)
         assert answer.status_code == 422 and answer.json()["errors"], content[:100]
         assert "x" * 99 not in answer.text
+
+
+@pytest.mark.real
+def test_datumaro_imports_it(client: TestClient, tools: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(export(client, "cvat"))) as archive:
+        archive.extractall(tmp_path)
+    found = consumers.run(IMPORTED, tmp_path)
+    hashes = {row["sample"]: row["mask_sha256"] for row in samples(client, tools)}
+    assert {name: (tag, digest) for name, (_, tag, digest) in found.items()} == {
+        name: ("sample", digest) for name, digest in hashes.items()
+    }
+    for number, name in enumerate(NAMES):
+        place = found[name][0]
+        assert np.array_equal(np.load(tmp_path / f"{place}.npy"), label(number)), name
+        assert np.array_equal(np.load(tmp_path / f"{place} prediction.npy"), prediction(number)), name
