@@ -247,6 +247,7 @@ def test_what_is_no_such_file_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)  # the first one makes the environment of the tools
 def test_datumaro_imports_it(client: TestClient, tools: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(export(client, "cvat"))) as archive:
         archive.extractall(tmp_path)

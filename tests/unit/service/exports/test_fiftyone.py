@@ -91,6 +91,7 @@ def square(number: int) -> np.ndarray:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)  # the first one makes the environment of the tools
 def test_its_loader_sees_all_and_what_it_writes_comes_back(client: TestClient, tools: str, tmp_path: Path) -> None:
     unpacked(export(client, "fiftyone"), tmp_path)
     fields = ["sample", "mask_sha256", "revision", "rank", "score", "confidence", "reason", "note"]

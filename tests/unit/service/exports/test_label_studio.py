@@ -107,6 +107,7 @@ def stroke(where: np.ndarray, name: str = "class-2", **more: Any) -> dict[str, A
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)  # the first one makes the environment of the tools
 def test_its_sdk_sees_all_and_its_export_comes_back(client: TestClient, tools: str, tmp_path: Path) -> None:
     tasks = unpacked(export(client, "label-studio"), tmp_path)
     sizes = {name: shape(number)[0] * shape(number)[1] for number, name in enumerate(NAMES)}
