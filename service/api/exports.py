@@ -22,12 +22,13 @@ from service.api.sample_filters import SampleFilterDep
 from service.datasets.pairs import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
-from service.exports import as_coco, as_masks
+from service.exports import as_masks
 from service.exports.applying import MOST_FAULTS, apply, match
 from service.exports.drawing import corrections
-from service.exports.formats import TABLES
+from service.exports.formats import DRAWINGS, JSON, TABLES, ZIP
 from service.exports.kinds import Format, Source
 from service.exports.rows import Placed, parse, row
+from service.exports.wanted import Wanted
 from service.jobs.lifecycle import State
 from service.reviews.decisions import DecisionState
 from workers.contract.store import ObjectMissing
@@ -38,7 +39,6 @@ router = APIRouter(
 BATCH = 1000
 MAX_IMPORT_BYTES = 256 << 20
 IN_MEMORY = 8 << 20
-ZIP, JSON = "application/zip", "application/json"
 BINARY = {"type": "string", "format": "binary"}
 FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
 
@@ -71,10 +71,19 @@ def export_samples(
     kind: FormatQuery,
     wanted: SampleFilterDep,
     limit: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="at most so many")] = None,
-    masks: Annotated[Source, Query(description="with `coco`: whose masks")] = Source.BOTH,
+    masks: Annotated[Source, Query(description="with `coco` and the tools' formats: whose masks")] = Source.BOTH,
     all_masks: Annotated[
         bool, Query(alias="all", description="with `masks`: also the labels that nobody corrected")
     ] = False,
+    image_root: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            pattern=r"^(https?://|/|s3://|gs://|azure-blob://)[^\x00-\x20]*$",
+            description="with `label-studio`: what the URL of an image begins with, before the name of its file; left "
+            "out, that of files which Label Studio serves itself, in a folder called as the job",
+        ),
+    ] = None,
 ) -> StreamingResponse:
     """Samples with scores and decisions as CSV, lines of JSON, or Parquet; or corrected masks as a zip.
 
@@ -87,13 +96,15 @@ def export_samples(
         raise Conflict(f"Job {job.id} has finished no epoch yet, so it believes nothing of its samples.")
     if all_masks and kind is not Format.MASKS:
         raise _refused("all", "is of format=masks only", "leave it out")
+    if image_root is not None and kind is not Format.LABEL_STUDIO:
+        raise _refused("image_root", "is of format=label-studio only", "leave it out")
     if kind is Format.MASKS and not all_masks:
         if wanted.decision not in {None, DecisionState.CORRECTED}:
             raise _refused("decision", "leaves no corrected mask", "leave it out, or say all=true")
         wanted = replace(wanted, decision=DecisionState.CORRECTED)
     with context.database.read() as session:
         version = datasets.version(session, job.dataset_id, job.dataset_version)
-        if kind is Format.COCO:
+        if kind in DRAWINGS:
             _flat(version)
             if masks is Source.PREDICTION and job.state != State.SUCCEEDED:
                 raise Conflict(f"Job {job.id} is {job.state}: it has predictions once it has succeeded.")
@@ -101,9 +112,10 @@ def export_samples(
     batches = _batches(context, job, chosen)
     if kind is Format.MASKS:
         content, media_type = as_masks.write(context.store, LayoutKind(version.layout), batches), ZIP
-    elif kind is Format.COCO:
+    elif kind in DRAWINGS:
         again = partial(_batches, context, job, chosen)
-        content, media_type = as_coco.write(context.store, job.id, version.mask_values, masks, again), JSON
+        asked = Wanted(context.store, job.id, version.mask_values, masks, again, image_root)
+        content, media_type = DRAWINGS[kind].write(asked), DRAWINGS[kind].media_type
     else:
         rows = ([row(line) for line in batch] for batch in batches)
         content, media_type = TABLES[kind].write(rows), TABLES[kind].media_type
@@ -132,15 +144,15 @@ def _flat(version: tables.DatasetVersion) -> None:
         raise _refused("format", "is for images", "volumes go out as csv, jsonl, parquet or masks")
 
 
-def _drawn(context: Context, job: tables.Job, file: IO[bytes]) -> list[Placed]:
-    """The corrections in a COCO file, their masks stored before anything is locked."""
-    drawn = as_coco.read(file)
+def _drawn(context: Context, job: tables.Job, kind: Format, file: IO[bytes]) -> list[Placed]:
+    """The lines of a file with masks, these stored before anything is locked."""
+    drawn = DRAWINGS[kind].read(file, context.settings.import_limits)
     with context.database.read() as session:
         version = datasets.version(session, job.dataset_id, job.dataset_version)
         _flat(version)
         found: dict[str, tuple[tables.Sample, tables.Review | None]] = {}
         for start in range(0, len(drawn), BATCH):
-            found |= exports.by_name(session, job, [one.sample for one in drawn[start : start + BATCH]])
+            found |= exports.by_name(session, job, [one.said.sample for one in drawn[start : start + BATCH]])
     return corrections(context.store, context.settings.import_limits, job, version, drawn, found)
 
 
@@ -191,15 +203,15 @@ def import_decisions(
     """Take decisions from an exported file that was filled in: columns sample, mask_sha256, decision, note, revision.
 
     Lines are matched by name and label hash, never by their order. One that matches nothing, or a label that somebody
-    decided about since the export, refuses the whole file, and every such line is named. Of `coco`, masks that were
-    changed or added become corrections.
+    decided about since the export, refuses the whole file, and every such line is named. In formats with masks, those
+    that were changed or added become corrections.
     """
     if kind is Format.MASKS:
         raise _refused(
             "format", "is not one of an import", "make the next version of the dataset of them: dale correct"
         )
-    if kind is Format.COCO:
-        lines = _drawn(context, job, file)
+    if kind in DRAWINGS:
+        lines = _drawn(context, job, kind, file)
     else:
         lines, faults = parse(TABLES[kind].read(file))
         if faults:

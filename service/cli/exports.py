@@ -21,8 +21,11 @@ def export(
     decision: Annotated[Decision | None, typer.Option(help="Only samples with this decision.")] = None,
     score_max: Annotated[float | None, typer.Option(min=0, max=1, help="Only scores up to this.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the most doubted first.")] = None,
-    masks: Annotated[Source | None, typer.Option(help="With coco: whose masks (default: both).")] = None,
+    masks: Annotated[Source | None, typer.Option(help="With formats that show masks: whose (default: both).")] = None,
     all_masks: Annotated[bool, typer.Option("--all", help="With masks: also those nobody corrected.")] = False,
+    image_root: Annotated[
+        str | None, typer.Option(help="With label-studio: what the URL of each image begins with.")
+    ] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -39,6 +42,7 @@ def export(
             limit=limit,
             all_masks=all_masks,
             masks=masks,
+            image_root=image_root,
         )
         terminal.say(str(written))
 

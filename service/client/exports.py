@@ -31,10 +31,12 @@ class Exports(Connection):
         limit: int | None = None,
         all_masks: bool = False,
         masks: Source | None = None,
+        image_root: str | None = None,
     ) -> Path:
         """Write a job's samples with scores and decisions, or masks, to a file, which appears only whole."""
         asked = given(
             {"format": kind, "decision": decision, "score_max": score_max, "limit": limit, "masks": masks}
+            | {"image_root": image_root}
             | ({"all": True} if all_masks else {})
         )
         url = f"/v1/jobs/{part(job_id)}/export"

@@ -102,14 +102,26 @@ class Archive:
         """
         digest = hashlib.sha256()
         size = 0
-        with _unpacking(), self._zip.open(member.info) as source, target.open("wb") as sink:
+        with target.open("wb") as sink:
+            for chunk in self.stream(member):
+                size += len(chunk)
+                digest.update(chunk)
+                sink.write(chunk)
+        return Extracted(size, digest.hexdigest())
+
+    def stream(self, member: Member) -> Iterator[bytes]:
+        """Unpack one file, a chunk at a time.
+
+        Raises:
+            MemberFault: it is damaged, or larger than the limit.
+        """
+        size = 0
+        with _unpacking(), self._zip.open(member.info) as source:
             while chunk := source.read(CHUNK):
                 size += len(chunk)
                 if size > self.limits.max_member_bytes:
                     raise MemberFault(f"unpacks to more than {self.limits.max_member_bytes} bytes")
-                digest.update(chunk)
-                sink.write(chunk)
-        return Extracted(size, digest.hexdigest())
+                yield chunk
 
     def _faults(self, info: zipfile.ZipInfo) -> Iterator[FieldError]:
         name = info.orig_filename

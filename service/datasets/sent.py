@@ -12,7 +12,8 @@ from service.datasets.folders import EXPECTED
 from service.datasets.formats.sources import Source
 from service.datasets.pairs import ENDINGS, NAMED, Half, Media, Pair, add_channels, pair_up, split_channel, split_ending
 
-FOLDERS = ("images", "masks")
+LABELS = ("masks", "labelsTr")  # the latter is nnU-Net's, in which an export of its masks comes
+FOLDERS = ("images", *LABELS)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_sent(archive: Archive, expected: Expected, found: Findings) -> Sent:
             what = NAMED[expected.media]
             reason = f"is not {what} by its name ({ending or 'no ending'})"
             found.refuse(member.path, reason, f"the dataset holds {what}: convert it")
-        elif path.parts[0] == "masks":
+        elif path.parts[0] in LABELS:
             masks.add(member, name)
         elif expected.files == 1:
             channels[0].add(member, name)

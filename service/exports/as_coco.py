@@ -7,26 +7,26 @@ without any annotation says nothing.
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import IO, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service import imaging, rle
+from service import rle
+from service.datasets.limits import ImportLimits
 from service.db.exports import Line
-from service.db.tables import Sample
 from service.errors import FieldError, Invalid
+from service.exports.drawn import Area, Bools, Drawn, Mask, class_name, classes, said
 from service.exports.kinds import Source
 from service.exports.rows import unreadable
+from service.exports.wanted import Wanted
 from service.reviews.masks import ENDINGS
 from workers.contract import keys
-from workers.contract.store import ObjectMissing, ObjectStore
+from workers.contract.store import ObjectStore
 
-Mask = NDArray[np.uint8]
 Kind = TypeVar("Kind", bound=BaseModel)
 MAX_BYTES = 64 << 20
 HINT = "send a COCO file with images, categories and annotations, as the export writes it"
@@ -36,9 +36,6 @@ class _Image(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: int
-    sample: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")
-    mask_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    revision: int | None = Field(default=None, ge=0, lt=10**9)
 
 
 class _Runs(BaseModel):
@@ -55,54 +52,25 @@ class _Annotation(BaseModel):
     source: str | None = None
 
 
-class Drawn(BaseModel):
-    """The annotations of one image."""
-
-    place: str
-    sample: str
-    mask_sha256: str
-    revision: int | None
-    groups: dict[str, list[_Annotation]]  # by source; "" is a new mask
-
-
-def read_mask(store: ObjectStore, sample: Sample, job_id: str, mask_values: list[int], source: Source) -> Mask | None:
-    """A label or prediction of a sample, (H, W), in the dataset's own values; None: there is no prediction."""
-    if source is Source.LABEL:
-        return imaging.decode_mask(io.BytesIO(store.get(keys.blob(sample.dataset_id, sample.mask_sha256))))
-    try:
-        classes = imaging.decode_mask(io.BytesIO(store.get(keys.prediction(job_id, sample.ordinal))))
-    except ObjectMissing:
-        return None
-    return np.array(mask_values)[classes].astype(np.uint8)
-
-
-def write(
-    store: ObjectStore,
-    job_id: str,
-    mask_values: list[int],
-    source: Source,
-    batches: Callable[[], Iterable[list[Line]]],
-) -> Iterator[bytes]:
+def write(wanted: Wanted) -> Iterator[bytes]:
     """The file; the samples are gone through twice, since images come before annotations."""
-    categories = [{"id": value, "name": f"class-{value}"} for value in mask_values if value]
-    head = {"info": {"description": job_id, "job_id": job_id}, "categories": categories}
+    categories = [{"id": value, "name": class_name(value)} for value in wanted.mask_values if value]
+    head = {"info": {"description": wanted.job_id, "job_id": wanted.job_id}, "categories": categories}
     yield f"{json.dumps(head)[:-1]}, ".encode()
-    images = (_image(store, line) for batch in batches() for line in batch)
-    yield from _array("images", images)
+    yield from _array("images", (_image(wanted.store, line) for line in wanted.lines()))
     yield b", "
     annotations = (
         one
-        for batch in batches()
-        for line in batch
-        for each in source.each
-        for one in _annotations(read_mask(store, line[1], job_id, mask_values, each), line, each)
+        for line in wanted.lines()
+        for source, mask in wanted.masks(line[1])
+        for one in _annotations(mask, line, source)
     )
     numbered = ({"id": number, **one} for number, one in enumerate(annotations, start=1))
     yield from _array("annotations", numbered)
     yield b"}"
 
 
-def read(file: IO[bytes]) -> list[Drawn]:
+def read(file: IO[bytes], _limits: ImportLimits) -> list[Drawn]:
     """The images that have annotations.
 
     Raises:
@@ -120,41 +88,31 @@ def read(file: IO[bytes]) -> list[Drawn]:
     faults: list[FieldError] = []
     drawn: dict[int, Drawn] = {}
     for at, entry in enumerate(parsed["images"]):
-        if (image := _checked(_Image, entry, f"images[{at}]", faults)) is not None:
-            if image.id in drawn:
-                faults.append(FieldError(file=f"images[{at}]", reason=f"has the id {image.id} of another"))
-            about = image.model_dump(exclude={"id"})
-            drawn[image.id] = Drawn(place=f"images[{at}]", groups={}, **about)
+        if (image := _checked(_Image, entry, f"images[{at}]", faults)) is None:
+            continue
+        if image.id in drawn:
+            faults.append(FieldError(file=f"images[{at}]", reason=f"has the id {image.id} of another"))
+        about = {name: entry.get(name) for name in ("sample", "mask_sha256", "revision")}
+        if (one := said(f"images[{at}]", about, {}, faults)) is not None:
+            drawn[image.id] = one
     for at, entry in enumerate(parsed["annotations"]):
-        one = _checked(_Annotation, entry, f"annotations[{at}]", faults)
-        if one is not None and one.image_id not in drawn:
-            faults.append(
-                FieldError(file=f"annotations[{at}]", reason=f"is of image {one.image_id}, which is not there")
-            )
-        elif one is not None:
-            source = one.source if one.source in Source.BOTH.each else ""
-            drawn[one.image_id].groups.setdefault(source or "", []).append(one)
+        found = _checked(_Annotation, entry, f"annotations[{at}]", faults)
+        if found is not None and found.image_id not in drawn:
+            reason = f"is of image {found.image_id}, which is not there"
+            faults.append(FieldError(file=f"annotations[{at}]", reason=reason))
+        elif found is not None:
+            source = found.source if found.source in Source.BOTH.each else ""
+            area = Area(found.category_id, partial(_pixels, found.segmentation))
+            drawn[found.image_id].groups.setdefault(source or "", []).append(area)
     if faults:
         raise Invalid(f"{len(faults)} entries cannot be used; nothing was changed.", faults[:1000])
     return [one for one in drawn.values() if one.groups]
 
 
-def painted(annotations: list[_Annotation], height: int, width: int, mask_values: list[int]) -> Mask:
-    """The mask of annotations, (H, W); where they overlap the later one is on top.
-
-    Raises:
-        ValueError: one is of another size or class, or is no mask.
-    """
-    mask = np.zeros((height, width), np.uint8)
-    for one in annotations:
-        if one.category_id not in mask_values:
-            raise ValueError(f"category {one.category_id} is none of the dataset's values")
-        if one.segmentation.size != (height, width):
-            raise ValueError(f"an annotation has the size {one.segmentation.size}, the image ({height}, {width})")
-        counts = one.segmentation.counts
-        runs = rle.unpack(counts) if isinstance(counts, str) else counts
-        mask[rle.fill(runs, height, width)] = one.category_id
-    return mask
+def _pixels(runs: _Runs, height: int, width: int) -> Bools:
+    if runs.size != (height, width):
+        raise ValueError(f"an annotation has the size {runs.size}, the image ({height}, {width})")
+    return rle.fill(rle.unpack(runs.counts) if isinstance(runs.counts, str) else runs.counts, height, width)
 
 
 def _checked(kind: type[Kind], entry: Any, place: str, faults: list[FieldError]) -> Kind | None:
@@ -185,14 +143,9 @@ def _image(store: ObjectStore, line: Line) -> dict[str, Any]:
     }
 
 
-def _annotations(mask: Mask | None, line: Line, source: Source) -> Iterator[dict[str, Any]]:
-    if mask is None:
-        return
+def _annotations(mask: Mask, line: Line, source: Source) -> Iterator[dict[str, Any]]:
     believed, sample, _ = line
-    for value in np.unique(mask).tolist():
-        if not value:
-            continue
-        where = mask == value
+    for value, where in classes(mask):
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
         left, top = int(columns[0]), int(rows[0])
         yield {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import zipfile
 from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
 from service.datasets.pairs import LayoutKind, Media
 from service.db.exports import Line
-from service.exports.drain import Drain
+from service.exports.drain import zipped
 from service.reviews.decisions import Decision
 from service.reviews.masks import ENDINGS, OTHERS
 from workers.contract import keys
@@ -27,14 +26,8 @@ def write(store: ObjectStore, layout: LayoutKind, batches: Iterable[list[Line]])
     Raises:
         ObjectMissing: a mask is gone from the store.
     """
-    sink = Drain()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # masks are packed already
-        for batch in batches:
-            for line in batch:
-                name, content = _file(store, layout, line)
-                archive.writestr(f"{FOLDERS[layout]}/{name}", content)
-                yield sink.taken()
-    yield sink.taken()
+    files = (_file(store, layout, line) for batch in batches for line in batch)
+    return zipped((f"{FOLDERS[layout]}/{name}", (content,)) for name, content in files)
 
 
 def _file(store: ObjectStore, layout: LayoutKind, line: Line) -> tuple[str, bytes]:

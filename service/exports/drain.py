@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+TEXTS = (".json", ".xml")  # of any size, and worth packing; pictures are packed already
 
 
 class Drain(io.RawIOBase):
@@ -33,3 +37,17 @@ class Drain(io.RawIOBase):
         """What was written since it was last asked."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
+
+
+def zipped(members: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A zip of members, each a name with its content in parts; none is kept whole."""
+    sink = Drain()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, parts in members:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(TEXTS) else zipfile.ZIP_STORED
+            with archive.open(info, "w", force_zip64=name.endswith(TEXTS)) as member:
+                for part in parts:
+                    member.write(part)
+                    yield sink.taken()
+    yield sink.taken()

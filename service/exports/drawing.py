@@ -11,12 +11,15 @@ from PIL import Image
 from service.datasets.limits import ImportLimits
 from service.db.tables import DatasetVersion, Job, Review, Sample
 from service.errors import FieldError, Invalid
-from service.exports.as_coco import Drawn, Mask, painted, read_mask
+from service.exports.drawn import Drawn, Mask, painted
 from service.exports.kinds import Source
-from service.exports.rows import Incoming, Placed
+from service.exports.rows import Placed
+from service.exports.wanted import read_mask
 from service.reviews.decisions import Decision
 from service.reviews.masks import store_mask
 from workers.contract.store import ObjectStore
+
+HINT = "send each mask in the size and with the classes of the export"
 
 
 def corrections(
@@ -37,22 +40,25 @@ def corrections(
     lines: list[Placed] = []
     faults: list[FieldError] = []
     for one in drawn:
-        said = Incoming(sample=one.sample, mask_sha256=one.mask_sha256, revision=one.revision)
-        match = found.get(one.sample)
-        if match is None or match[0].mask_sha256 != one.mask_sha256:
+        said = one.said
+        match = found.get(said.sample)
+        if match is None or match[0].mask_sha256 != said.mask_sha256:
             lines.append(Placed(one.place, said))
             continue
         try:
             mask = _new_mask(store, job, version, one, match[0])
             if mask is None:
-                lines.append(Placed(one.place, said))
+                kept = None if said.decision is Decision.CORRECTED else said.decision
+                lines.append(Placed(one.place, said.model_copy(update={"decision": kept})))
                 continue
+            if said.decision in {Decision.FLAGGED, Decision.EXCLUDED}:
+                raise ValueError(f"is {said.decision} and was drawn anew: keep one of them")
             sink = io.BytesIO()
             Image.fromarray(mask).save(sink, "PNG")
             plain = {column.name: getattr(match[0], column.name) for column in Sample.__table__.columns}
             stored = store_mask(store, limits, plain, job.dataset_id, version.mask_values, sink.getvalue())
         except ValueError as error:
-            faults.append(FieldError(file=one.place, reason=f"{one.sample}: {error}", hint="send RLE of its own size"))
+            faults.append(FieldError(file=one.place, reason=f"{said.sample}: {error}", hint=HINT))
         except Invalid as error:
             faults += [fault.model_copy(update={"file": one.place}) for fault in error.errors]
         else:
@@ -66,13 +72,13 @@ def corrections(
 def _new_mask(store: ObjectStore, job: Job, version: DatasetVersion, one: Drawn, sample: Sample) -> Mask | None:
     """The mask that somebody drew, (H, W); None: what is there is what was exported."""
     label = read_mask(store, sample, job.id, version.mask_values, Source.LABEL)
-    changed = []
+    changed = [("", np.zeros((sample.height, sample.width), np.uint8))] if one.blank else []
     for source, drawn in one.groups.items():
         mask = painted(drawn, sample.height, sample.width, version.mask_values)
         before = read_mask(store, sample, job.id, version.mask_values, Source(source)) if source else None
         if before is None or not np.array_equal(mask, before):
             changed.append((source, mask))
     new = [mask for source, mask in changed if not source] or [mask for _, mask in changed]
-    if len(new) > 1:
-        raise ValueError("label and prediction were both changed: keep the one that is meant")
+    if len(new) > 1 or (one.blank and len(changed) > 1):
+        raise ValueError("has more than one new mask (drawn, changed, or empty): keep the one that is meant")
     return new[0] if new and (label is None or not np.array_equal(new[0], label)) else None

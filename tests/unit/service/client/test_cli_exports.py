@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +41,26 @@ def test_out_filled_in_and_back(run: Callable[..., Result], dale: Client, finish
     refused = run("import", finished_job, file, "--format", "csv")
     assert refused.exit_code == 2 and "line 2" in refused.output and "revision 0" in refused.output
     assert run("import", finished_job, file, "--format", "csv", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["cvat", "label-studio", "fiftyone"])
+def test_files_of_tools_go_out_and_back(
+    run: Callable[..., Result], finished_job: str, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "tasks.zip"
+    root = ("--image-root", "https://pictures.example/") if kind == "label-studio" else ()
+    done = run("export", finished_job, "--format", kind, "--out", file, "--masks", "label", *root)
+    assert done.exit_code == 0, done.output
+    with zipfile.ZipFile(file) as archive:
+        assert sum(name.endswith((".png", ".jpg")) for name in archive.namelist()) >= 6
+        if kind == "label-studio":
+            tasks = json.loads(archive.read("tasks.json"))
+            assert all(task["data"]["image"].startswith(root[1]) for task in tasks)
+            task = {"data": tasks[0]["data"], "annotations": []}
+            file = tmp_path / "annotated.json"
+            file.write_text(json.dumps([task]))
+    taken = run("import", finished_job, file, "--format", kind)
+    assert taken.exit_code == 0 and taken.output.startswith("0 decided, 0 unchanged"), taken.output
 
 
 def test_a_refused_export_leaves_no_file(dale: Client, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,8 @@ from service.db import jobs
 from service.db.tables import DEFAULT_PROJECT, DatasetVersion
 from service.exports.as_masks import _converted
 from tests.conftest import png
+from tests.volume_jobs import EDGE, finish_job, upload_volumes
+from tests.volumes import nifti
 
 VERSION = "/v1/datasets/ds-out/versions/1"
 
@@ -89,6 +92,32 @@ def test_nnunet_keeps_folder_and_ending(client: TestClient, context: Context) ->
         assert archive.namelist() == ["labelsTr/case 1.png"]
         content = archive.read("labelsTr/case 1.png")
     assert content.startswith(b"\x89PNG") and np.array_equal(pixels(content), drawn())
+
+
+def test_corrected_volumes_make_the_next_version(client: TestClient, context: Context, scripted: ModuleType) -> None:
+    dataset = upload_volumes(client)["id"]
+    job = finish_job(context, scripted, dataset)
+    version = f"/v1/datasets/{dataset}/versions/1"
+    mask = np.zeros((EDGE,) * 3, np.uint8)
+    mask[2:5, 3:9, 1:4] = 1
+    for sample, content in (("case_001", nifti(mask)), ("case_002", gzip.decompress(nifti(mask)))):
+        answer = client.put(f"{version}/samples/{sample}/review/mask", content=content, headers={"If-Match": "*"})
+        assert answer.status_code == 200, answer.text
+    exported = client.get(f"/v1/jobs/{job}/export", params={"format": "masks"})
+    with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
+        assert sorted(archive.namelist()) == ["labelsTr/case_001.nii.gz", "labelsTr/case_002.nii.gz"]
+        for name in archive.namelist():
+            volume = nib.Nifti1Image.from_bytes(gzip.decompress(archive.read(name)))
+            assert np.array_equal(np.asanyarray(volume.dataobj), mask)
+    answer = client.post(f"/v1/datasets/{dataset}/versions", files={"file": ("x.zip", exported.content)})
+    assert answer.status_code == 201, answer.text
+    changes = client.get(f"{version}/diff/2").json()
+    assert sorted(row["sample"] for row in changes["samples"]) == ["case_001", "case_002"]
+    whole = client.get(f"/v1/jobs/{job}/export", params={"format": "masks", "all": True})
+    assert len(zipfile.ZipFile(io.BytesIO(whole.content)).namelist()) == 6
+    for kind in ("coco", "cvat", "label-studio", "fiftyone"):
+        refused = client.get(f"/v1/jobs/{job}/export", params={"format": kind})
+        assert refused.status_code == 422 and "masks" in refused.json()["errors"][0]["hint"], kind
 
 
 def test_volumes_are_packed_as_their_labels() -> None:
