@@ -20,6 +20,7 @@ from workers.contract.request import EpochManifest, ResultFile, ResultManifest, 
 from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
 from workers.exchange import gather
+from workers.export.publish import publish_exports
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
 from workers.nifti import PERCENTILES
@@ -95,9 +96,12 @@ def write_result(
     gather(None)
     if run.rank != 0:
         return
+    description = describe_model(run, learner, samples, summary)
+    description, exported, reports = publish_exports(run, samples, weights, description)
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
-        _result_file(run, "model.json", describe_model(run, learner, samples, summary), "application/json"),
+        _result_file(run, "model.json", description, "application/json"),
+        *exported,
     ]
     manifest = ResultManifest(
         job_id=job_id,
@@ -107,6 +111,7 @@ def write_result(
         files=files,
         test=test,
         reasons=doubted,
+        exports=reports,
         predictions=True,
     )
     run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")

@@ -10,9 +10,14 @@ OVERLAP = 0.5  # share of a window that the next covers too, on each axis: nnU-N
 WINDOWS = 4  # in one pass
 
 
-@torch.no_grad()
 def predict_volume(network: nn.Module, image: Tensor, patch_size: int) -> Tensor:
-    """Class indices of a volume.
+    """Class indices (D, H, W), uint8, of a volume: the most likely of what `volume_logits` gives."""
+    return volume_logits(network, image, patch_size).argmax(0).to(torch.uint8)
+
+
+@torch.no_grad()
+def volume_logits(network: nn.Module, image: Tensor, patch_size: int) -> Tensor:
+    """Logits of a volume.
 
     Windows are computed on the network's device and summed on the CPU, which holds C float32 values for each voxel.
 
@@ -23,7 +28,7 @@ def predict_volume(network: nn.Module, image: Tensor, patch_size: int) -> Tensor
         patch_size: P.
 
     Returns:
-        (D, H, W), uint8, on the CPU.
+        (C, D, H, W), float32, on the CPU.
     """
     device = next(network.parameters()).device
     logits: Tensor = sliding_window_inference(
@@ -36,4 +41,4 @@ def predict_volume(network: nn.Module, image: Tensor, patch_size: int) -> Tensor
         sw_device=device,
         device=torch.device("cpu"),
     )
-    return logits[0].argmax(0).to(torch.uint8)
+    return logits[0]
