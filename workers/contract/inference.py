@@ -86,14 +86,14 @@ def normalise(image: NDArray[Any], about: dict[str, Any]) -> NDArray[np.float32]
     shape = (-1, *[1] * (image.ndim - 1))
     mean, std = (np.array(about[name], dtype=np.float32).reshape(shape) for name in ("mean", "std"))
     values = image.astype(np.float32)
-    normalised: NDArray[np.float32] = ((values / 255 if image.dtype == np.uint8 else values) - mean) / std
-    return normalised
+    normalised = ((values / 255 if image.dtype == np.uint8 else values) - mean) / std
+    return np.asarray(normalised, dtype=np.float32)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities from logits (C, ...), each in [0, 1] and summing to 1 over the classes."""
     powers = np.exp(logits - logits.max(0))
-    return powers / powers.sum(0)
+    return np.asarray(powers / powers.sum(0), dtype=np.float32)
 
 
 def _open_image(source: bytes | Path) -> Image.Image:
@@ -170,7 +170,7 @@ def open_volume(source: bytes | Path) -> nib.Nifti1Image:
     """A NIfTI file (.nii or .nii.gz), its voxels not yet read.
 
     Raises:
-        ValueError: it has no three axes, no intensities or no place; where it is no NIfTI file at all, nibabel's errors.
+        ValueError: it has no three axes, no intensities or no place; where it is no NIfTI at all, nibabel's errors.
     """
     import nibabel as nib
 
@@ -284,7 +284,7 @@ def over_windows(network: Network, image: NDArray[np.float32], edge: int, overla
 def _gaussian(edge: int) -> NDArray[np.float32]:
     along = np.exp(np.arange(-(edge - 1) / 2, edge / 2, dtype=np.float32) ** 2 / np.float32(-2 * (SIGMA * edge) ** 2))
     weight = along[:, None, None] * along[:, None] * along
-    return weight.clip(min=max(float(weight.min()), LEAST_WEIGHT))
+    return np.asarray(weight.clip(min=max(float(weight.min()), LEAST_WEIGHT)), dtype=np.float32)
 
 
 def _starts(extent: int, edge: int, overlap: float) -> list[int]:

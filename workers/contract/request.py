@@ -135,8 +135,8 @@ class JobSpec(Model):
     exports: list[ExportName] = Field(
         default=list(EXPORTS),
         max_length=len(EXPORTS),
-        description="forms of the final model besides safetensors; each is checked against the trained network, and one "
-        "that disagrees is not published",
+        description="forms of the final model besides safetensors; each is compared with the trained network, and "
+        "one that disagrees is not published",
     )
     timeout_seconds: int | None = Field(
         default=None,
@@ -230,7 +230,9 @@ class ExportReport(Model):
     file: str | None = Field(default=None, description="of the model's files; null: not published, for the reason")
     reason: str = Field(default="", description="why it was not published")
     samples: int = Field(default=0, ge=0, description="images or volumes that were compared")
-    max_difference: float | None = Field(default=None, ge=0, description="the largest of probabilities, over all classes")
+    max_difference: float | None = Field(
+        default=None, ge=0, description="the largest of probabilities, over all classes"
+    )
     differing_pixels: int | None = Field(default=None, ge=0, description="pixels or voxels of another class")
     seconds: float = Field(default=0.0, ge=0, description="that it took")
 

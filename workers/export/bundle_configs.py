@@ -10,6 +10,8 @@ from workers.export.texts import CAUTION, task
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 EXECUTED = ("$", "@", "%", "_")  # MONAI's parser takes text and names that begin so for code or for a reference
+RAS = [["L", "R"], ["P", "A"], ["I", "S"]]  # from where to where the axes of NIfTI run
+WITHOUT_CHANNELS = "(pred.meta.update(original_channel_dim='no_channel'), pred)[1]"
 SEVERAL_OUTPUTS = {"BasicUNetPlusPlus", "SegResNetDS"}
 
 
@@ -45,7 +47,8 @@ def metadata(about: dict[str, Any]) -> dict[str, Any]:
         "supported_apps": {"monai-label": ""},
         "name": "Lesion segmentation",
         "task": task(about),
-        "description": f"A {about['network']['name']} trained by job {about['job_id']} on masks of uneven quality. {CAUTION}",
+        "description": f"{about['network']['name']}, trained by job {about['job_id']} on masks of uneven quality. "
+        + CAUTION,
         "authors": "whoever posted the training job",
         "copyright": "The weights are subject to what holds for the data that they were trained on.",
         "data_type": "nibabel" if volume else "image",
@@ -169,7 +172,7 @@ def _scripts(about: dict[str, Any]) -> list[str]:
 
 def _of_images(about: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     size, files = about["image_size"], about["files"]
-    before = [
+    before: list[dict[str, Any]] = [
         {
             "_target_": "LoadImaged",
             "keys": "image",
@@ -196,9 +199,9 @@ def _of_images(about: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[s
 
 def _of_volumes(about: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     lower, upper = about["normalisation"]["percentiles"]
-    before = [
+    before: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader", "ensure_channel_first": True},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "SAR"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "SAR", "labels": RAS},
         {
             "_target_": "ClipIntensityPercentilesd",
             "keys": "image",
@@ -210,7 +213,7 @@ def _of_volumes(about: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[
         {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float16"},
         {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
     ]
-    after = [
+    after: list[dict[str, Any]] = [
         {
             "_target_": "Invertd",
             "keys": "pred",
@@ -220,6 +223,8 @@ def _of_volumes(about: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[
             "to_tensor": True,
         }
     ]
+    if about["files"] > 1:  # of files that were stacked, MONAI's writer (1.6) takes an axis of the mask for channels
+        after.append({"_target_": "Lambdad", "keys": "pred", "func": f"$lambda pred: {WITHOUT_CHANNELS}"})
     return before, after
 
 

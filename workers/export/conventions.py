@@ -9,7 +9,7 @@ from workers.sliding import OVERLAP
 
 
 def conventions(description: dict[str, Any]) -> dict[str, Any]:
-    """The entries `input`, `output`, `preprocessing`, `postprocessing` and, for volumes, `sliding_window` and `spacing`.
+    """The entries `input`, `output`, `preprocessing`, `postprocessing`; of volumes `sliding_window` and `spacing` too.
 
     Args:
         description: `workers.artifacts.describe_model`.

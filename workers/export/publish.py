@@ -98,7 +98,7 @@ def _reports(
         return [ExportReport(name=name, reason=reason) for name in wanted]
     save_file(weights, workplace.weights)
     workplace.description.write_bytes(_written(about))
-    why = _make(workplace, wanted)
+    why = make(workplace, wanted)
     found = workplace.reports()
     return [found.get(name) or ExportReport(name=name, reason=why) for name in wanted]
 
@@ -123,7 +123,7 @@ def _middle(data: bytes, edge: int) -> bytes:
     return bytes(cut.to_bytes())
 
 
-def _make(workplace: Workplace, wanted: list[ExportName]) -> str:
+def make(workplace: Workplace, wanted: list[ExportName]) -> str:
     """Run the process that makes the exports; why it came to an end before all were made."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "workers.export", str(workplace.root), "--exports", ",".join(wanted)]

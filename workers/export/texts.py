@@ -26,7 +26,9 @@ def _tried(about: dict[str, Any]) -> str:
     if "test_dice" not in about:
         return "No samples were held out in training: how well it does is not known."
     spread, count = about["test_dice_std"], about["test_samples"]
-    return f"On {count:.0f} held-out samples its mean Dice is {about['test_dice']:.3f} (± {spread:.3f} over the samples)."
+    return (
+        f"On {count:.0f} held-out samples its mean Dice is {about['test_dice']:.3f} (± {spread:.3f} over the samples)."
+    )
 
 
 def _files(about: dict[str, Any]) -> list[str]:

@@ -88,7 +88,8 @@ def write_volume(path: Path, number: int, channel: int, colour: bool) -> None:
     shape, axes = (((40, 30, 25), "LPS"), ((20, 45, 18), "PIR"))[number]
     values = gaussian_filter(np.random.default_rng([number, channel]).normal(100, 400, shape), 1.5)
     turn = nib.orientations.inv_ornt_aff(
-        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes)), shape
+        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes)),
+        shape,
     )
     affine = np.diag([0.7, 1.1, 2.5, 1]) @ turn
     affine[:3, 3] += [12, -30, 7]
