@@ -16,7 +16,7 @@ __all__ = ["TOLERANCE", "max_difference"]
 def max_difference() -> float:
     """Over the exports of a model of images and of one of volumes; infinite if one was not made."""
     found = []
-    for about in (describe(), describe(volume=True)):
+    for about in (describe(), describe(volume=True, edge=16)):
         with tempfile.TemporaryDirectory() as folder:
             workplace = leave(Path(folder), about)
             make(workplace, list(EXPORTS))

@@ -55,10 +55,13 @@ class Made:
 @pytest.fixture(scope="module", params=["images", "volumes of two channels"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """All exports, made by the real process."""
-    about = describe() if request.param == "images" else describe(volume=True, files=2, mask_values=(0, 1, 300))
+    about = (
+        describe() if request.param == "images" else describe(volume=True, files=2, edge=16, mask_values=(0, 1, 300))
+    )
     workplace = leave(tmp_path_factory.mktemp("export"), about)
     why = publish.make(workplace, list(EXPORTS))
     assert set(workplace.reports()) == set(EXPORTS), why
+    assert why == "it was not made"  # the process ended well
     predict = by_network(about, trained(workplace.weights, about)[1])
     yield Made(workplace, about, [predict(files) for files in workplace.cases()])
 
