@@ -21,6 +21,7 @@ from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
 from workers.doubt import doubts, doubts_of_volume, encode_doubts
 from workers.exchange import gather
+from workers.export.publish import publish_exports
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
 from workers.neighbours import Looks
@@ -102,9 +103,12 @@ def write_result(
     gather(None)
     if run.rank != 0:
         return
+    description = describe_model(run, learner, samples, summary)
+    description, exported, reports = publish_exports(run, samples, weights, description)
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
-        _result_file(run, "model.json", describe_model(run, learner, samples, summary), "application/json"),
+        _result_file(run, "model.json", description, "application/json"),
+        *exported,
     ]
     manifest = ResultManifest(
         job_id=job_id,
@@ -115,6 +119,7 @@ def write_result(
         test=test,
         reasons=doubted,
         neighbours=alike,
+        exports=reports,
         predictions=True,
         maps=True,
     )

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from workers.contract.inference import decode_image, encode_image, to_own_size
+from workers.contract.inference import image_channels as decode_channels
 
-def decode_image(source: bytes | Path, size: int) -> NDArray[np.uint8]:
-    """Decode an image and resize it to a square.
-
-    Args:
-        source: an encoded image (PNG, JPEG, TIFF) or the path of one.
-        size: edge of the square, in pixels.
-
-    Returns:
-        (size, size, 3), RGB.
-    """
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        plain: Image.Image = image
-        if image.mode in {"I", "I;16", "F"}:  # more than 8 bits: stretch what is there to 8
-            values = np.asarray(image, dtype=np.float32)
-            low, high = float(values.min()), float(values.max())
-            plain = Image.fromarray(((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8))
-        resized = plain.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(resized, dtype=np.uint8)
-
-
-def decode_channels(sources: Sequence[bytes | Path], size: int) -> NDArray[np.uint8]:
-    """The files of one sample as (channels, size, size): red, green and blue of a single file, else one of each.
-
-    Args:
-        sources: one encoded image, or several grey ones in the order of their channels.
-        size: as for `decode_image`.
-    """
-    decoded = [decode_image(source, size) for source in sources]
-    return decoded[0].transpose(2, 0, 1) if len(decoded) == 1 else np.stack([image[..., 0] for image in decoded])
+__all__ = ["decode_channels", "decode_image", "decode_mask", "encode_mask"]
 
 
 def decode_mask(source: bytes | Path, size: int | None, mask_values: list[int]) -> NDArray[np.uint8]:
@@ -72,7 +45,4 @@ def decode_mask(source: bytes | Path, size: int | None, mask_values: list[int]) 
 
 def encode_mask(classes: NDArray[np.uint8], width: int, height: int) -> bytes:
     """Encode class indices (H, W) as an 8-bit PNG, resized (nearest) to an image's own size."""
-    image = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
-    sink = io.BytesIO()
-    image.save(sink, "PNG", compress_level=1)
-    return sink.getvalue()
+    return encode_image(to_own_size(classes, width, height))

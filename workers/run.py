@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -35,3 +36,10 @@ class Run:
         """Write an object, and say what a manifest says of it."""
         self.store.put(key, data, media_type)
         return WrittenObject(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def write_file(self, key: str, path: Path, media_type: str) -> WrittenObject:
+        """Write an object from a file, and say what a manifest says of it."""
+        self.store.put_file(key, path, media_type)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return WrittenObject(key=key, size=path.stat().st_size, sha256=digest)

@@ -15,7 +15,7 @@ from service.jobs.checks import Checked
 from service.roles import Caller, Role
 from workers.contract.request import JobSpec
 
-MAY_DIFFER = {"name", "timeout_seconds"}
+MAY_DIFFER = {"name", "timeout_seconds", "exports"}
 Priority = Annotated[
     int, Field(ge=-10, le=10, description="jobs of higher priority start first; above 0 it is for the project's admins")
 ]

@@ -40,3 +40,10 @@ def settings(pairs: list[str]) -> dict[str, str]:
     if wrong:
         raise ValueError(f"--set {wrong[0]}: write NAME=VALUE, e.g. --set temperature=0.05")
     return {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def exports(words: str | None) -> list[str] | None:
+    """The forms of the model from words like `onnx,monai_bundle`; `none` is no form; None where nothing was said."""
+    if words is None:
+        return None
+    return [] if words.strip() == "none" else [word.strip() for word in words.split(",")]

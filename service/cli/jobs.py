@@ -41,6 +41,10 @@ def train(
     warm_start: Annotated[
         str | None, typer.Option(metavar="JOB", help="Start from the model of this job (default: from new weights).")
     ] = None,
+    exports: Annotated[
+        str | None,
+        typer.Option(help="Forms of the model, with commas; none: no others than safetensors (default: all)."),
+    ] = None,
     timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     priority: Annotated[
@@ -77,6 +81,7 @@ def train(
             "min_workers": min_workers,
             "gpus_per_worker": gpus_per_worker,
             "warm_start": warm_start,
+            "exports": job_options.exports(exports),
             "timeout_seconds": timeout_seconds,
             "name": name,
         }

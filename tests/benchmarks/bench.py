@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import databases, ddp, exchange, grid_frames, review_effort, server, startup
+from tests.benchmarks import databases, ddp, exchange, exports, grid_frames, review_effort, server, startup
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,13 @@ def grid() -> dict[str, Figure]:
     }
 
 
+def export_differences() -> dict[str, Figure]:
+    """All exports of a model of images and of one of volumes, compared as a job compares them."""
+    found = exports.max_difference()
+    against = "what is allowed before an export is not published"
+    return {"export_max_difference": Figure(found, "probability", against, found / exports.TOLERANCE)}
+
+
 SQLITE, POSTGRES = partial(database, "sqlite"), partial(database, "postgres")
 BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "step_over_ddp": step_over_ddp,
@@ -145,6 +152,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "idle_memory_mib": starts,
     "api_start_s": starts,
     "review_effort_90": review,
+    "export_max_difference": export_differences,
 }
 
 

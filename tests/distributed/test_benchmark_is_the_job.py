@@ -34,6 +34,7 @@ def spec_of(method: str) -> JobSpec:
         {
             "dataset_id": "ds-1",
             "epochs": EPOCHS,
+            "exports": [],
             "batch_size": 6,  # the last step of an epoch is smaller
             "image_size": SIZE,
             "learning_rate": 1e-2,

@@ -28,6 +28,7 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     given = {
         "dataset_id": "ds-3d",
         "epochs": EPOCHS,
+        "exports": [],
         "batch_size": 3,  # the ranks do not divide it
         "patch_size": 16,
         "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},

@@ -139,6 +139,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {
         "dataset_id": "ds-1",
         "epochs": EPOCHS,
+        "exports": [],
         "batch_size": 7,  # neither the ranks nor the samples divide it: uneven and empty parts occur
         "image_size": 32,
         "network": {"name": "UNet", "arguments": {"channels": [4, 8, 16], "strides": [2, 2]}},

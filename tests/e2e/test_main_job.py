@@ -97,7 +97,8 @@ def test_from_folder_to_model_and_nothing_left_behind(folder: Path) -> None:
             assert (found.mode, found.size) == ("L", (32, 32))  # as the network saw it
 
         dale("fetch", job["id"], "model")
-        assert {path.name for path in (folder / "model").iterdir()} == {"model.json", "model.safetensors"}
+        exports = {"model.ts", "model.pt2", "onnx.zip", "monai_bundle.zip"}
+        assert {path.name for path in (folder / "model").iterdir()} == {"model.json", "model.safetensors"} | exports
         _check_model(folder, url)
 
         with Client(url, KEY) as client:

@@ -100,7 +100,7 @@ class Service:
         return str(answer.json()["id"])
 
     def post(self, dataset_id: str, **spec: object) -> str:
-        answer = self.http.post("/v1/jobs", json={"dataset_id": dataset_id, "epochs": 4, **spec})
+        answer = self.http.post("/v1/jobs", json={"dataset_id": dataset_id, "epochs": 4, "exports": [], **spec})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 

@@ -79,7 +79,7 @@ class Attempts:
         self.store, self._url, self._log, self._address, self._dataset = store, url, log, address, dataset_id
 
     def start(self, job_id: str, **spec: object) -> subprocess.Popen[bytes]:
-        given = JobSpec.model_validate({**SPEC, "dataset_id": self._dataset, **spec})
+        given = JobSpec.model_validate({**SPEC, "exports": [], "dataset_id": self._dataset, **spec})
         self.store.put(keys.request(job_id), TrainRequest(job_id=job_id, spec=given).model_dump_json().encode())
         environment = {
             **os.environ,

@@ -6,7 +6,7 @@ The same models validate the HTTP body and the worker's input, so both sides ref
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -74,6 +74,10 @@ class DaleMethod(Model):
     )
 
 
+ExportName = Literal["torchscript", "torch_export", "onnx", "monai_bundle"]
+EXPORTS: tuple[ExportName, ...] = get_args(ExportName)
+
+
 Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
 
 
@@ -127,6 +131,12 @@ class JobSpec(Model):
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
         description="a job of the same project whose model the training starts from: of the same network, arguments "
         "and classes; optimizer and confidences start anew",
+    )
+    exports: list[ExportName] = Field(
+        default=list(EXPORTS),
+        max_length=len(EXPORTS),
+        description="forms of the final model besides safetensors; each is compared with the trained network, and "
+        "one that disagrees is not published",
     )
     timeout_seconds: int | None = Field(
         default=None,
@@ -213,6 +223,20 @@ class ResultFile(WrittenObject):
     media_type: str
 
 
+class ExportReport(Model):
+    """How one form of the final model came out, compared with the trained network on some samples."""
+
+    name: ExportName
+    file: str | None = Field(default=None, description="of the model's files; null: not published, for the reason")
+    reason: str = Field(default="", description="why it was not published")
+    samples: int = Field(default=0, ge=0, description="images or volumes that were compared")
+    max_difference: float | None = Field(
+        default=None, ge=0, description="the largest of probabilities, over all classes"
+    )
+    differing_pixels: int | None = Field(default=None, ge=0, description="pixels or voxels of another class")
+    seconds: float = Field(default=0.0, ge=0, description="that it took")
+
+
 class ResultManifest(Model):
     """`jobs/<id>/result/manifest.json`: written last; present means that the run is complete."""
 
@@ -224,6 +248,7 @@ class ResultManifest(Model):
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
     reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")
     neighbours: list[Shard] = Field(default=[], description="which samples look alike (`tables.NEIGHBOURS`), by rank")
+    exports: list[ExportReport] = Field(default=[], description="the forms of the model that were asked for")
     predictions: bool = Field(description="whether every sample has its result/predictions/<ordinal>.png (.nii.gz)")
     maps: bool = Field(default=False, description="whether every sample has its result/maps/<ordinal>.png (.nii.gz)")
 

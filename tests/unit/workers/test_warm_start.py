@@ -30,6 +30,7 @@ from workers.warm_start import WarmStartRefused, read_weights, start_from
 SAMPLES, SIZE, CPU = 6, 16, torch.device("cpu")
 SPEC: dict[str, Any] = {
     "dataset_id": "ds-1",
+    "exports": [],
     "epochs": 1,
     "batch_size": 3,
     "image_size": SIZE,

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from service.api.dependencies import Context
 from service.cli import app, credentials
-from service.cli.job_options import spec
+from service.cli.job_options import exports, spec
 from service.cli.packing import as_archive
 from service.jobs.lifecycle import State
 from workers.contract import keys
@@ -275,3 +275,12 @@ def test_the_command_starts_quickly_and_loads_nothing_of_the_training_side() -> 
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & {"fastapi", "sqlalchemy", "pydantic", "httpx", "uvicorn", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [(None, None), ("none", []), ("onnx, monai_bundle", ["onnx", "monai_bundle"])]
+)
+def test_forms_of_the_model_are_words_with_commas(words: str | None, expected: list[str] | None) -> None:
+    assert exports(words) == expected
+    with pytest.raises(ValueError, match="exports"):
+        spec("ds-1", {"exports": exports("onx")})
