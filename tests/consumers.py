@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -18,12 +19,22 @@ def python() -> Path:
     """The Python that has them: that of DALE_TEST_CONSUMERS, else one that is made here, once for each list of pins."""
     place = Path(os.environ.get("DALE_TEST_CONSUMERS") or PLACE)
     made = place / "bin" / "python"
-    stamp = place / "installed.txt"
-    if place == PLACE and (not stamp.exists() or stamp.read_text() != PINNED.read_text()):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-        subprocess.run([made, "-m", "pip", "install", "--quiet", "--requirement", PINNED], check=True)
-        stamp.write_text(PINNED.read_text())
+    if place == PLACE:
+        place.parent.mkdir(exist_ok=True)
+        with place.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+            _make(place, made)
     return made
+
+
+def _make(place: Path, made: Path) -> None:
+    stamp = place / "installed.txt"
+    if stamp.exists() and stamp.read_text() == PINNED.read_text():
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+    quietly = ["install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([made, "-m", "pip", *quietly, "--requirement", PINNED], check=True)
+    stamp.write_text(PINNED.read_text())
 
 
 def run(code: str, folder: Path, **given: Any) -> Any:
