@@ -158,7 +158,7 @@ def test_the_middle_of_an_epoch_is_kept_with_what_it_has_told(store: ObjectStore
     parts = []
     for rank in range(2):
         told = Gathered(
-            3, [torch.tensor([rank, rank + 2])], [torch.full((2, 4), float(rank))], torch.tensor([rank + 1.0])
+            3, [torch.tensor([rank, rank + 2])], [torch.full((2, 5), float(rank))], torch.tensor([rank + 1.0])
         )
         checkpoints = Checkpoints(run_of(store, rank, 2), 10)
         checkpoints.begin(Weights(5.0), state_of(5, rank, 2), 5, told)  # type: ignore[arg-type]
