@@ -38,11 +38,11 @@ def test_a_short_run_gives_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
     one = case(None, seed=0, epochs=4)
     assert (len(one.train), int(one.corrupted.sum())) == (24, 6)
     found = efforts(one)
-    assert found.keys() == {"dale", "cleanlab_in_sample", "chance"}
+    assert found.keys() == {"dale", "plain", "cleanlab_in_sample", "chance"}
     assert all(0 < share <= 1 for share in found.values())
     assert found["chance"] == pytest.approx(6 * 25 / 7 / 24)
     assert {name: values[0] for name, values in qualities(one).items()} == {
-        name: found[name] for name in ("dale", "cleanlab_in_sample")
+        name: found[name] for name in ("dale", "plain", "cleanlab_in_sample")
     }
 
 
