@@ -2,8 +2,8 @@
 
 600 images, 60 of their masks corrupted by the mixed kinds of fault. The orders: ours after a DALE training and after a
 plain one, cleanlab's after the same plain one (in-sample, and with `--folds` from out-of-fold predictions), and chance.
-With `--again`: the Dice of a plain network that is trained anew once the labels up to there are put right, in each order.
-Of several seeds the mean and its standard error follow.
+With `--again`: the Dice of a plain network that is trained anew once the labels up to there are put right, in each
+order. Of several seeds the mean and its standard error follow.
 """
 
 from __future__ import annotations
