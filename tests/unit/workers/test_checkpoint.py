@@ -104,6 +104,17 @@ def test_one_of_which_a_shard_was_never_written_is_refused(store: ObjectStore, t
     assert restore(store)[0] == 4
 
 
+def test_one_of_a_version_that_knew_less_is_passed_over(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = dale.ConfidenceState(SAMPLES)
+    rows = {name: values for name, values in state.state_dict().items() if name != "worst"}
+    monkeypatch.setattr(state, "state_dict", lambda: rows)
+    checkpoints = Checkpoints(run_of(store), 1)
+    checkpoints.begin(Weights(2.0), state, 2, Gathered())  # type: ignore[arg-type]
+    checkpoints.commit(wait=True)
+    assert restore(store)[:2] == (0, -1.0)
+    assert numbers(store) == set()
+
+
 def test_one_without_its_manifest_does_not_exist(store: ObjectStore, three: Checkpoints) -> None:
     """As after a kill in the middle of writing."""
     store.put(keys.checkpoint(JOB, 8, checkpoint.TRAINING), b"half")
