@@ -3,7 +3,7 @@
 from dale.alternating import Step, begin, confidence_step, listening, mixing_share, network_step, strength
 from dale.confidence import ConfidenceState, closed_form_confidence
 from dale.config import DaleConfig
-from dale.consistency import doubt, doubt_map, expected_dice, size_excess, soft_dice
+from dale.consistency import doubt, doubt_map, expected_dice, size_excess, soft_dice, worst_doubt
 from dale.head import initialise_head
 from dale.mixing import Mixing, draw_mixing
 from dale.objective import consistency_loss, dice_loss, segmentation_loss
@@ -49,4 +49,5 @@ __all__ = [
     "split",
     "strength",
     "warp",
+    "worst_doubt",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dale.confidence import ConfidenceState
 from dale.config import DaleConfig
-from dale.consistency import doubt, expected_dice, size_excess, soft_dice
+from dale.consistency import doubt, expected_dice, size_excess, soft_dice, worst_doubt
 from dale.mixing import Mixing
 from dale.objective import consistency_loss, segmentation_loss
 from dale.partition import Partition, split
@@ -39,6 +39,7 @@ class Step:
         dice: soft Dice of prediction and given label, in [0, 1].
         expected_dice: the Dice that the prediction expects of itself, in [0, 1].
         excess: how much larger the label is than the prediction, in [-1, 1]; see `size_excess`.
+        worst: evidence that some part of the label is wrong, in [0, 1]; see `dale.worst_doubt`.
 
     The evidence compares label and prediction: once the teacher is heard, its prediction of the untouched image; before
     that, what the student says in its view.
@@ -49,11 +50,12 @@ class Step:
     dice: Tensor
     expected_dice: Tensor
     excess: Tensor
+    worst: Tensor
 
     @property
     def evidence(self) -> Tensor:
-        """(B, 4): what `ConfidenceState.observe` takes in."""
-        return torch.stack([self.doubt, self.dice, self.expected_dice, self.excess], dim=1)
+        """(B, 5): what `ConfidenceState.observe` takes in."""
+        return torch.stack([self.doubt, self.dice, self.expected_dice, self.excess, self.worst], dim=1)
 
 
 def strength(config: DaleConfig, epoch: int, epochs: int) -> float:
@@ -159,6 +161,7 @@ def network_step(
             dice=soft_dice(prediction, given),
             expected_dice=expected_dice(prediction),
             excess=size_excess(prediction, given),
+            worst=worst_doubt(prediction, given),
         )
 
 

@@ -47,6 +47,7 @@ class ConfidenceState:
         self.dice = torch.zeros(len(self.ordinals))  # as last observed
         self.expected_dice = torch.zeros(len(self.ordinals))
         self.excess = torch.zeros(len(self.ordinals))  # moving average of the label's excess in size
+        self.worst = torch.zeros(len(self.ordinals))  # moving average of the doubt about the worst part, to rank by
         self.border = torch.zeros(len(self.ordinals))  # doubt about the border, from what is known of the annotators
         if hints is None:
             self.know(Hints.none(len(self.ordinals)), 0)  # no process needs memory for all samples
@@ -99,17 +100,18 @@ class ConfidenceState:
 
         Args:
             ordinals: (n,), samples owned by this process, each at most once.
-            evidence: (n, 4): doubt about the label, soft Dice of prediction and label, the Dice that the prediction
-                expects of itself, and the label's excess in size (`Step.evidence`).
+            evidence: (n, 5): doubt about the label, soft Dice of prediction and label, the Dice that the prediction
+                expects of itself, the label's excess in size, and the doubt about its worst part (`Step.evidence`).
             momentum: weight of the past, in [0, 1).
         """
         rows = self.rows(ordinals)
         self.epochs_seen[rows] += 1
         past = momentum * (1 - momentum ** (self.epochs_seen[rows] - 1))
         weight = (1 - momentum) / (past + 1 - momentum)
-        doubts, dice, expected, excess = evidence.unbind(1)
+        doubts, dice, expected, excess, worst = evidence.unbind(1)
         self.trajectory[rows] = torch.lerp(self.trajectory[rows], doubts, weight)
         self.excess[rows] = torch.lerp(self.excess[rows], excess, weight)
+        self.worst[rows] = torch.lerp(self.worst[rows], worst, weight)
         self.dice[rows], self.expected_dice[rows] = dice, expected
 
     def border_sums(self) -> Tensor:
@@ -142,8 +144,12 @@ class ConfidenceState:
         self.confidence = torch.where(self.trusted, 1.0, 1 - partition.gate * (1 - exact))
 
     def score(self) -> Tensor:
-        """Label quality for ranking, (N_owned,), in [0, 1]; lower = look first."""
-        return 1 - self.doubts
+        """Label quality for ranking, (N_owned,), in [0, 1]; lower = look first.
+
+        It asks for the worst part of a label, the confidence for the whole of it (`doubts`): a small fault is worth a
+        look, and does little harm in training. The border speaks beside it: (1 - worst) (1 - border).
+        """
+        return (1 - self.worst) * (1 - self.border)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The rows with the ordinals they belong to, so that any number of processes can take them up again."""
@@ -173,4 +179,4 @@ class ConfidenceState:
             setattr(self, name, torch.cat([shard[name] for shard in shards])[mine][order].clone())
 
 
-_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice", "excess", "border")
+_COLUMNS = ("confidence", "trajectory", "epochs_seen", "dice", "expected_dice", "excess", "worst", "border")

@@ -6,9 +6,13 @@ unsure of (small, faint, blurred) is not blamed for what the network cannot do.
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from dale.objective import SMOOTH
+
+# Share of the areas of prediction and label together that ranks a label: a fifth of a lesion that both see alike.
+WORST = 0.1
 
 
 def soft_dice(probabilities: Tensor, label: Tensor) -> Tensor:
@@ -97,9 +101,41 @@ def doubt(probabilities: Tensor, label: Tensor) -> Tensor:
     Returns:
         (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = the foregrounds do not meet.
     """
+    return doubt_map(probabilities, label).square().flatten(1).sum(1) / _areas(probabilities, label)
+
+
+def worst_doubt(probabilities: Tensor, label: Tensor, share: float = WORST) -> Tensor:
+    """How sure the network is that some part of the label is wrong: the mean of d^2 over the m pixels doubted most.
+
+    m = share (sum p + sum y + s), at least one pixel, the last one counted by the fraction of it. This is the expected
+    shortfall (conditional value at risk) of d^2: min over t of t + sum max(d^2 - t, 0) / m (Rockafellar & Uryasev,
+    2000). With share = 1 it is the `doubt`, where no more pixels than that are doubted. With less, a label of which a
+    part is surely wrong comes as early as one that is surely wrong altogether, and before one of which the network has
+    its doubts everywhere: small faults are not lost among lesions that the network cannot see.
+
+    Args:
+        probabilities: (B, C, *spatial), class probabilities of the network.
+        label: (B, C, *spatial), one-hot.
+        share: of the areas, in (0, 1].
+
+    Returns:
+        (B,), float32, in [0, 1]; 0 = nothing speaks against the label, 1 = a part of it is surely wrong.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    d = doubt_map(probabilities, label).square().flatten(1).sort(1, descending=True).values  # (B, pixels)
+    d = F.pad(d, (0, 1))  # of all pixels, the next one has none
+    size = (share * _areas(probabilities, label)).clamp_min(1)[:, None]
+    whole = size.long().clamp_max(d.shape[1] - 1)
+    most = d.cumsum(1).gather(1, whole - 1) + d.gather(1, whole) * (size - whole)
+    return (most / size)[:, 0].clamp_max(1)
+
+
+def _areas(probabilities: Tensor, label: Tensor) -> Tensor:
+    """Foreground of prediction and label together, smoothed, in pixels, (B,)."""
     p, y = probabilities[:, 1:].float().flatten(1), label[:, 1:].float().flatten(1)
-    areas = p.sum(1) + y.sum(1) + SMOOTH * label[0, 0].numel()
-    return doubt_map(probabilities, label).square().flatten(1).sum(1) / areas
+    return p.sum(1) + y.sum(1) + SMOOTH * label[0, 0].numel()
 
 
 def check_shapes(probabilities: Tensor, label: Tensor) -> None:

@@ -112,7 +112,7 @@ class Dale(nn.Module):
         self.state = ConfidenceState(samples, hints=hints)
         begin(self.state, self.state.disagreement_histogram(), config)
         self.epoch = 0
-        self._evidence: list[tuple[Tensor, Tensor]] = []  # of this epoch: ordinals (B,) and values (B, 4)
+        self._evidence: list[tuple[Tensor, Tensor]] = []  # of this epoch: ordinals (B,) and values (B, 5)
 
     @property
     def confidence(self) -> Tensor:
@@ -120,7 +120,7 @@ class Dale(nn.Module):
         return self.state.confidence
 
     def score(self) -> Tensor:
-        """Label quality for ranking, (N,), in [0, 1]; lower = look first. Allows for difficulty; see `doubt`."""
+        """Label quality for ranking, (N,), in [0, 1]; lower = look first. Allows for difficulty; see `worst_doubt`."""
         return self.state.score()
 
     def loss(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def learner_of(
 
 
 def learn(learner: Learner, steps: int = STEPS) -> Tensor:
-    """Loss and evidence of each of this rank's rows, (n, 5), over a few steps; every fourth has one row only."""
+    """Loss and evidence of each of this rank's rows, (n, 6), over a few steps; every fourth has one row only."""
     learner.begin_epoch(0)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)

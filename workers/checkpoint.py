@@ -97,7 +97,8 @@ class Checkpoints:
         for number in (number for number in found if number // self._per_epoch <= first_missing):
             try:
                 saved, rows, evidence = self._read(number)
-                problem = ""
+                known = state.state_dict().keys()
+                problem = "" if all(shard.keys() == known for shard in rows) else f"{number} is of another version"
             except (CheckpointDamaged, ObjectMissing) as error:
                 problem = str(error)
             if problems := [text for text in gather(problem) if text]:

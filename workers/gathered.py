@@ -15,7 +15,7 @@ class Gathered:
     Attributes:
         steps: of the epoch that are done.
         ordinals: of the samples that this rank has met, one tensor a step.
-        values: the evidence about them, (b, 4) each, on the device that computes.
+        values: the evidence about them, (b, 5) each, on the device that computes.
         loss: (1,), sum of their losses.
     """
 
@@ -26,9 +26,9 @@ class Gathered:
 
     @property
     def evidence(self) -> tuple[Tensor, Tensor]:
-        """Ordinals (n,) and values (n, 4) of all steps, on the CPU, as `ConfidenceState.observe` takes them."""
+        """Ordinals (n,) and values (n, 5) of all steps, on the CPU, as `ConfidenceState.observe` takes them."""
         ordinals = torch.cat([torch.empty(0, dtype=torch.long), *self.ordinals])
-        return ordinals, torch.cat([torch.empty(0, 4, device=self.loss.device), *self.values]).cpu()
+        return ordinals, torch.cat([torch.empty(0, 5, device=self.loss.device), *self.values]).cpu()
 
     def to(self, device: torch.device) -> Gathered:
         """The same on a device."""

@@ -285,7 +285,7 @@ def dale_config(spec: JobSpec) -> dale.DaleConfig:
 
 
 def _fields(step: dale.Step) -> tuple[Tensor, ...]:
-    return step.loss.detach(), step.doubt, step.dice, step.expected_dice, step.excess
+    return step.loss.detach(), step.doubt, step.dice, step.expected_dice, step.excess, step.worst
 
 
 def _learning_rate(step: int, steps: int) -> float:

@@ -108,7 +108,7 @@ def network_epoch(
         stepped: called after each step with the epoch and what was gathered so far.
 
     Returns:
-        The evidence gathered, ordinals (n,) and values (n, 4) as `ConfidenceState.observe` takes them; and the mean
+        The evidence gathered, ordinals (n,) and values (n, 5) as `ConfidenceState.observe` takes them; and the mean
         loss over all samples of all ranks.
     """
     learner.begin_epoch(epoch, plan.whole)

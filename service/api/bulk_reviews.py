@@ -21,7 +21,7 @@ router = APIRouter(
     prefix="/v1/jobs/{job_id}",
     tags=["reviews"],
     dependencies=[Depends(require_key)],
-    responses=problems(401, 403, 404, 422),
+    responses=problems(400, 401, 403, 404, 422),
 )
 MOST_ITEMS = 10_000
 MOST_CORRECTIONS = 200  # each reads a prediction and stores a mask
@@ -32,9 +32,13 @@ class SeenLabel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ordinal: int = Field(ge=0, lt=1 << 62)
+    ordinal: int = Field(strict=True, ge=0, lt=1 << 62)
     revision: int | None = Field(
-        default=None, ge=0, lt=10**9, description="that was seen; null: none, and nothing that is decided is replaced"
+        default=None,
+        strict=True,
+        ge=0,
+        lt=10**9,
+        description="that was seen; null: none, and nothing that is decided is replaced",
     )
 
 

@@ -59,8 +59,9 @@ class Imported(BaseModel):
             "description": "the file, the most doubted sample first",
             "content": {
                 kind: {"schema": BINARY}
-                for kind in (*(table.media_type.partition(";")[0] for table in TABLES.values()), ZIP, JSON)
-            },
+                for kind in (*(table.media_type.partition(";")[0] for table in TABLES.values()), ZIP)
+            }
+            | {JSON: {"schema": {"type": "object"}}},
         },
         **problems(409),
     },

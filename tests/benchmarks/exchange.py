@@ -92,7 +92,7 @@ def _rank(rank: int, samples: int, ranks: int, folder: str) -> None:
         marks.append(_now())
         loop.confidences_to_readers(state, plan, epoch, device)
         marks.append(_now())
-        evidence = met, torch.rand(len(met), 4)
+        evidence = met, torch.rand(len(met), 5)
         metrics = loop.confidence_epoch(learner, state, evidence, epoch)  # type: ignore[arg-type]
         marks.append(_now())
         artifacts.write_epoch(run, state, epoch, metrics)

@@ -1,8 +1,9 @@
 """`python -m tests.benchmarks.review_effort`: how many labels somebody must look at to find 90 % of the wrong ones.
 
-600 images, 60 of their masks corrupted by the mixed kinds of fault. Three orders: ours after a DALE training,
-cleanlab's after a plain one (in-sample, and with `--folds` from out-of-fold predictions), and chance. With `--again`:
-the Dice of a plain network that is trained anew once the labels up to there are put right, in each order.
+600 images, 60 of their masks corrupted by the mixed kinds of fault. The orders: ours after a DALE training and after a
+plain one, cleanlab's after the same plain one (in-sample, and with `--folds` from out-of-fold predictions), and chance.
+With `--again`: the Dice of a plain network that is trained anew once the labels up to there are put right, in each
+order. Of several seeds the mean and its standard error follow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,17 @@ from numpy.typing import ArrayLike
 from dale.synthetic import write_samples
 from tests.benchmarks.robustness import data
 from tests.benchmarks.robustness.methods import Case, cells_of
+from tests.benchmarks.robustness.ranking import metrics
 from workers.contract.request import JobSpec
 
 FOUND = 0.9  # share of the corrupted labels that are to be found
 TRAIN, CORRUPTED, TEST, SIZE = 600, 60, 200, 64
-ORDERS = {"dale": "our order", "cleanlab_in_sample": "cleanlab's", "cleanlab_4fold": "cleanlab's, out of fold"}
+ORDERS = {
+    "dale": "our order, DALE's training",
+    "plain": "our order, plain training",
+    "cleanlab_in_sample": "cleanlab's, of the same plain training",
+    "cleanlab_4fold": "cleanlab's, out of fold",
+}
 
 
 def effort(score: ArrayLike, corrupted: ArrayLike, found: float = FOUND) -> float:
@@ -40,8 +48,15 @@ def effort(score: ArrayLike, corrupted: ArrayLike, found: float = FOUND) -> floa
     return float((np.searchsorted(seen, needed) + 1) / len(score))
 
 
-def case(folder: Path | None, seed: int, epochs: int) -> Case:
-    """A folder of images/ and masks/, or synthetic lesions, with the corruption and the job of one seed."""
+def case(folder: Path | None, seed: int, epochs: int, ratio: float | None = None) -> Case:
+    """A folder of images/ and masks/, or synthetic lesions, with the corruption and the job of one seed.
+
+    Args:
+        folder: None for synthetic lesions.
+        seed: of everything.
+        epochs: of each training.
+        ratio: share of the masks that are corrupted; None: `CORRUPTED` of `TRAIN`.
+    """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="dale-effort-") as scratch:
             write_samples(Path(scratch), TRAIN + TEST, SIZE, seed)
@@ -49,7 +64,7 @@ def case(folder: Path | None, seed: int, epochs: int) -> Case:
     else:
         pool = data.load(folder, SIZE)
     parts = data.split(pool, seed, train=TRAIN, noisy_validation=0, test=min(TEST, len(pool) - TRAIN))
-    ratio = CORRUPTED / TRAIN
+    ratio = CORRUPTED / TRAIN if ratio is None else ratio
     labels, truth = data.with_noise(parts.train.masks, parts.train.names, "mixed", ratio, seed)
     spec = JobSpec(dataset_id="benchmark", epochs=epochs, image_size=SIZE, seed=seed, augmentation="light")
     return Case(spec, parts.train, labels, truth, parts.validation, parts.test, torch.device("cpu"), ratio)
@@ -72,27 +87,50 @@ def dice_after(one: Case, by: str, share: float) -> float:
     return float(cell["dice"])
 
 
+def qualities(one: Case) -> dict[str, tuple[float, float, float]]:
+    """Effort, average precision and AUROC of each order that `efforts` has left in the case."""
+    found = {}
+    for name in ORDERS.keys() & one.scores.keys():
+        quality = metrics(one.scores[name], one.corrupted)
+        found[name] = effort(one.scores[name], one.corrupted), quality["average_precision"], quality["auroc"]
+    return found
+
+
+def with_error(values: Sequence[float]) -> str:
+    """The mean of the seeds' values, and its standard error."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{np.mean(values):.4f} ± {error:.4f}"
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Print the shares, seed by seed."""
+    """Print the shares, seed by seed, and what they are on average."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.review_effort", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of images/ and masks/ (default: synthetic lesions)")
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=1, help="so many, from 0 on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--ratio", type=float, default=CORRUPTED / TRAIN, help="share of the masks to corrupt")
     parser.add_argument("--folds", action="store_true", help="also cleanlab on out-of-fold predictions: four trainings")
     parser.add_argument("--again", action="store_true", help="also train anew after the review")
     options = parser.parse_args(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    for seed in range(options.seeds):
-        one = case(options.data, seed, options.epochs)
+    measured: dict[str, list[tuple[float, float, float]]] = {}
+    for seed in options.seeds:
+        one = case(options.data, seed, options.epochs, options.ratio)
         found = efforts(one, folds=options.folds)
         print(f"seed {seed}: {int(one.corrupted.sum())} of {len(one.train)} corrupted; to find {FOUND:.0%} of them:")
-        for name, share in found.items():
-            print(f"  {ORDERS.get(name, name)}: {share:.1%} of the labels")
+        print(f"  chance: {found['chance']:.1%} of the labels")
+        for name, (share, precision, auroc) in qualities(one).items():
+            measured.setdefault(name, []).append((share, precision, auroc))
+            print(f"  {ORDERS[name]}: {share:.1%} of the labels; average precision {precision:.3f}, AUROC {auroc:.4f}")
         if options.again:
             share = found["dale"]
             print(f"  Dice without a review: {dice_after(one, 'chance', 0):.3f}")
-            for name in ("dale", "cleanlab_in_sample", "chance"):
+            for name in ("dale", "plain", "cleanlab_in_sample", "chance"):
                 print(f"  Dice after that many in {ORDERS.get(name, name)}: {dice_after(one, name, share):.3f}")
+    if len(options.seeds) > 1:
+        print("mean ± standard error of share, average precision and AUROC:")
+        for name, rows in measured.items():
+            print(f"  {ORDERS[name]}: {', '.join(map(with_error, zip(*rows, strict=True)))}")
 
 
 if __name__ == "__main__":

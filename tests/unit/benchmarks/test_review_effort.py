@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmarks.review_effort import case, effort, efforts
+from tests.benchmarks.review_effort import case, effort, efforts, qualities, with_error
 
 
 def test_effort_in_closed_form() -> None:
@@ -38,6 +38,13 @@ def test_a_short_run_gives_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
     one = case(None, seed=0, epochs=4)
     assert (len(one.train), int(one.corrupted.sum())) == (24, 6)
     found = efforts(one)
-    assert found.keys() == {"dale", "cleanlab_in_sample", "chance"}
+    assert found.keys() == {"dale", "plain", "cleanlab_in_sample", "chance"}
     assert all(0 < share <= 1 for share in found.values())
     assert found["chance"] == pytest.approx(6 * 25 / 7 / 24)
+    assert {name: values[0] for name, values in qualities(one).items()} == {
+        name: found[name] for name in ("dale", "plain", "cleanlab_in_sample")
+    }
+
+
+def test_of_several_seeds_the_mean_has_its_standard_error() -> None:
+    assert with_error([0.1, 0.2, 0.6]) == f"{0.3:.4f} ± {np.sqrt(0.14 / 2 / 3):.4f}"

@@ -95,6 +95,7 @@ def evidence_of(prediction: Tensor, labels: Tensor) -> Tensor:
         dale.soft_dice(prediction, labels),
         dale.expected_dice(prediction),
         dale.size_excess(prediction, labels),
+        dale.worst_doubt(prediction, labels),
     ]
     return torch.stack(columns, 1)
 
@@ -221,7 +222,7 @@ def test_strength_waits_then_grows_to_one() -> None:
 
 def test_no_confidence_step_before_the_start() -> None:
     """A noisy state: with strength 0 every label stays believed, with any strength the bad half is doubted."""
-    evidence = torch.tensor([[0.0, 1.0, 1.0, 0.0]] * 20 + [[0.9, 0.1, 1.0, 0.0]] * 10)
+    evidence = torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0]] * 20 + [[0.9, 0.1, 1.0, 0.0, 1.0]] * 10)
     state = dale.ConfidenceState(30)
     state.observe(torch.arange(30), evidence, momentum=0.7)
     partition = dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=0.0)

@@ -101,7 +101,7 @@ def test_clean_labels_close_the_gate() -> None:
 
 def test_equal_doubts_leave_everything_believed() -> None:
     state = dale.ConfidenceState(10)
-    state.observe(torch.arange(10), torch.tensor([[0.0, 1.0, 1.0, 0.0]]).repeat(10, 1), momentum=0.7)
+    state.observe(torch.arange(10), torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0]]).repeat(10, 1), momentum=0.7)
     dale.confidence_step(state, state.histogram(), dale.DaleConfig(), strength=1.0)
     assert state.confidence.tolist() == [1.0] * 10
 
@@ -115,22 +115,22 @@ def test_histogram_adds_up_over_shards_and_keeps_the_mean() -> None:
 
 
 def test_trajectory_is_the_bias_corrected_moving_average() -> None:
-    """And so is the excess in size; of the two Dice the last counts. Samples that no epoch brought keep theirs."""
+    """And so are excess and worst part, which ranks; of the two Dice the last counts. Who is not met keeps all."""
     state, momentum = dale.ConfidenceState(3), 0.7
-    doubts, excesses = [0.9, 0.2, 0.4, 0.1], [-1.0, 0.3, 0.2, 0.0]
-    for d, e in zip(doubts, excesses, strict=True):
-        state.observe(torch.tensor([1]), torch.tensor([[d, 0.8 - d / 2, 0.6 + d / 2, e]]), momentum=momentum)
+    doubts, excesses, worst = [0.9, 0.2, 0.4, 0.1], [-1.0, 0.3, 0.2, 0.0], [1.0, 0.7, 0.9, 0.3]
+    for d, e, w in zip(doubts, excesses, worst, strict=True):
+        state.observe(torch.tensor([1]), torch.tensor([[d, 0.8 - d / 2, 0.6 + d / 2, e, w]]), momentum=momentum)
     weights = np.array([momentum**k for k in range(len(doubts))][::-1])
     assert state.trajectory.tolist() == pytest.approx([0, np.average(doubts, weights=weights), 0], abs=1e-6)
     assert state.excess.tolist() == pytest.approx([0, np.average(excesses, weights=weights), 0], abs=1e-6)
     assert state.dice.tolist() == pytest.approx([0, 0.75, 0])
     assert state.expected_dice.tolist() == pytest.approx([0, 0.65, 0])
     assert state.epochs_seen.tolist() == [0, 4, 0]
-    torch.testing.assert_close(state.score(), 1 - state.trajectory)
+    assert state.score().tolist() == pytest.approx([1, 1 - np.average(worst, weights=weights), 1], abs=1e-6)
 
 
 def test_order_of_the_evidence_does_not_matter() -> None:
-    evidence = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    evidence = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
     order = torch.tensor([4, 0, 5, 2, 1, 3])
     states = dale.ConfidenceState(12, 1, 2), dale.ConfidenceState(12, 1, 2)
     for state, picked in zip(states, (torch.arange(6), order), strict=True):
@@ -161,7 +161,7 @@ def test_a_missing_shard_is_noticed() -> None:
 
 def test_observations_of_anothers_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="sample 1 does not belong to rank 0 of 2"):
-        dale.ConfidenceState(4, 0, 2).observe(torch.tensor([0, 1]), torch.ones(2, 4), momentum=0.7)
+        dale.ConfidenceState(4, 0, 2).observe(torch.tensor([0, 1]), torch.ones(2, 5), momentum=0.7)
 
 
 @pytest.mark.parametrize(

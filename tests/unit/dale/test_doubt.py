@@ -156,7 +156,7 @@ def test_what_is_remembered_is_the_moving_average_of_the_doubts() -> None:
     for _ in range(3):
         p = torch.softmax(2 * torch.randn(4, 2, 12, 10, generator=generator), 1)
         seen.append(by_definition(p, label))
-        columns = [dale.doubt(p, label), torch.rand(4), torch.rand(4), torch.zeros(4)]
+        columns = [dale.doubt(p, label), torch.rand(4), torch.rand(4), torch.zeros(4), torch.rand(4)]
         state.observe(torch.arange(4), torch.stack(columns, 1), momentum=momentum)
     expected = np.average(seen, axis=0, weights=[momentum**2, momentum, 1])
     assert state.trajectory.tolist() == pytest.approx(expected.tolist(), abs=1e-6)

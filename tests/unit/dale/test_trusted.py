@@ -156,7 +156,7 @@ def test_hints_count_the_annotators() -> None:
 
 def evidence_of(excess: Tensor) -> Tensor:
     """Of labels that agree with the prediction as far as their size lets them."""
-    return torch.stack([excess.abs(), 1 - excess.abs(), torch.ones_like(excess), excess], dim=1)
+    return torch.stack([excess.abs(), 1 - excess.abs(), torch.ones_like(excess), excess, excess.square()], dim=1)
 
 
 def stepped(states: list[dale.ConfidenceState], excess: Tensor) -> list[dale.ConfidenceState]:
@@ -199,7 +199,8 @@ def test_the_doubt_is_the_trajectory_and_the_border_together() -> None:
     assert torch.equal(without.doubts, without.trajectory)
     torch.testing.assert_close(state.doubts, (without.trajectory + state.border).clamp(0, 1))
     torch.testing.assert_close(state.border, doubts_of(state.excess, annotator))
-    torch.testing.assert_close(state.score(), 1 - state.doubts)
+    torch.testing.assert_close(without.score(), 1 - without.worst)
+    torch.testing.assert_close(1 - state.score(), state.worst + state.border - state.worst * state.border)
     assert state.score()[annotator == 3].max() < without.score()[annotator == 3].max() - 0.1
 
 
@@ -230,3 +231,4 @@ def test_borders_and_excess_survive_a_checkpoint() -> None:
         here, there = later.rows(torch.tensor(both)), rank.rows(torch.tensor(both))
         assert torch.equal(later.doubts[here], rank.doubts[there])
         assert torch.equal(later.excess[here], rank.excess[there])
+        assert torch.equal(later.score()[here], rank.score()[there])

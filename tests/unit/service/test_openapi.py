@@ -49,7 +49,10 @@ CONFIG = {
         },
         # A parameter of the query that nobody knows is passed over, here as everywhere; here the generator tries one.
         {
-            "include-name": "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/overlay",
+            "include-name": [
+                "GET /v1/datasets/{dataset_id}/versions/{number}/samples/{sample}/overlay",
+                "GET /v1/jobs/{job_id}/samples/{sample}/jobs",
+            ],
             "checks": {"negative_data_rejection": {"enabled": False}},
         },
         # `/jobs/x:cancel` and `/jobs/schema` fit `/jobs/{job_id}` as well, so that its methods are allowed too.

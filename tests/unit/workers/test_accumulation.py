@@ -13,7 +13,7 @@ from tests.learning import BATCH, learn, learner_of
 def test_parts_together_are_the_whole(accumulation: int) -> None:
     whole, parts, still = learner_of(), learner_of(accumulation=accumulation), learner_of(learning_rate=1e-9)
     rows, rows_of_parts, rows_of_still = learn(whole), learn(parts), learn(still)
-    assert rows.shape == (8 * BATCH + 2, 5)
+    assert rows.shape == (8 * BATCH + 2, 6)
     torch.testing.assert_close(rows_of_parts, rows, rtol=0, atol=1e-5)
     for mine, theirs in zip(parts.student.parameters(), whole.student.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)

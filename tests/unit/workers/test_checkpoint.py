@@ -104,6 +104,17 @@ def test_one_of_which_a_shard_was_never_written_is_refused(store: ObjectStore, t
     assert restore(store)[0] == 4
 
 
+def test_one_of_a_version_that_knew_less_is_passed_over(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = dale.ConfidenceState(SAMPLES)
+    rows = {name: values for name, values in state.state_dict().items() if name != "worst"}
+    monkeypatch.setattr(state, "state_dict", lambda: rows)
+    checkpoints = Checkpoints(run_of(store), 1)
+    checkpoints.begin(Weights(2.0), state, 2, Gathered())  # type: ignore[arg-type]
+    checkpoints.commit(wait=True)
+    assert restore(store)[:2] == (0, -1.0)
+    assert numbers(store) == set()
+
+
 def test_one_without_its_manifest_does_not_exist(store: ObjectStore, three: Checkpoints) -> None:
     """As after a kill in the middle of writing."""
     store.put(keys.checkpoint(JOB, 8, checkpoint.TRAINING), b"half")
@@ -158,7 +169,7 @@ def test_the_middle_of_an_epoch_is_kept_with_what_it_has_told(store: ObjectStore
     parts = []
     for rank in range(2):
         told = Gathered(
-            3, [torch.tensor([rank, rank + 2])], [torch.full((2, 4), float(rank))], torch.tensor([rank + 1.0])
+            3, [torch.tensor([rank, rank + 2])], [torch.full((2, 5), float(rank))], torch.tensor([rank + 1.0])
         )
         checkpoints = Checkpoints(run_of(store, rank, 2), 10)
         checkpoints.begin(Weights(5.0), state_of(5, rank, 2), 5, told)  # type: ignore[arg-type]

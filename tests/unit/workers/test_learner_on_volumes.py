@@ -56,9 +56,10 @@ def test_a_step_moves_the_network_and_yields_evidence(options: dict[str, Any]) -
     size = learner.spec.patch_size
     before = nn.utils.parameters_to_vector(learner.student.parameters()).detach().clone()
     taken = step(learner)
-    assert taken.evidence.shape == (BATCH, 4)
+    assert taken.evidence.shape == (BATCH, 5)
     assert taken.loss.isfinite().all()
-    assert ((taken.evidence[:, :3] >= 0) & (taken.evidence[:, :3] <= 1)).all()
+    fractions = taken.evidence[:, [0, 1, 2, 4]]
+    assert ((fractions >= 0) & (fractions <= 1)).all()
     assert not torch.equal(nn.utils.parameters_to_vector(learner.student.parameters()), before)
     with torch.no_grad():
         answer = learner.final.eval()(to_network(patches(size)[0], STATISTICS))

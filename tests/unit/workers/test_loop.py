@@ -28,7 +28,7 @@ class Recorder:
 
     def step(self, images: Tensor, labels: Tensor, ordinals: Tensor, weights: Tensor, confidence: Tensor, epoch: int):
         self.steps.append((images, labels, ordinals, weights, confidence))
-        return SimpleNamespace(evidence=ordinals[:, None].expand(-1, 4).float(), loss=ordinals.float())
+        return SimpleNamespace(evidence=ordinals[:, None].expand(-1, 5).float(), loss=ordinals.float())
 
 
 class Numbers:
@@ -51,7 +51,7 @@ def test_each_rank_finds_the_confidences_of_what_it_meets(world_size: int, sampl
             assert torch.equal(confidence, expected)
             assert torch.equal(images[:, 0, 0, 0].long(), ordinals)
             assert torch.equal(labels[:, 0, 0].long(), ordinals)
-        assert torch.equal(evidence[1], evidence[0][:, None].expand(-1, 4).float())
+        assert torch.equal(evidence[1], evidence[0][:, None].expand(-1, 5).float())
         met += evidence[0].tolist()
         losses += loss
     assert sorted(met) == list(range(samples))
