@@ -28,7 +28,7 @@ from workers.neighbours import Looks
 from workers.nifti import PERCENTILES
 from workers.reasons import Reasons
 from workers.run import Run
-from workers.scores import dice, write_scores
+from workers.scores import Scores
 from workers.sliding import volume_logits
 from workers.volumes import Volumes
 
@@ -87,16 +87,17 @@ def write_result(
     network = learner.final.eval()
     held_out = torch.tensor(samples.held_out[run.rank :: run.world_size], dtype=torch.long)
     reasons = Reasons()
+    scores = Scores(samples.classes)
     looks = Looks(network, torch.zeros(1, samples.channels, *[samples.edge] * samples.spatial_dims, device=run.device))
     if isinstance(samples, Samples):
         _write_images(run, network, learner.statistics, samples, state.ordinals, reasons, looks)
         looks.close()
-        scores = _write_images(run, network, learner.statistics, samples, held_out, score=True)
+        _write_images(run, network, learner.statistics, samples, held_out, scores=scores)
     else:
         _write_volumes(run, network, samples, state.ordinals, reasons, looks)
         looks.close()
-        scores = _write_volumes(run, network, samples, held_out, score=True)
-    test, summary = write_scores(run, scores)
+        _write_volumes(run, network, samples, held_out, scores=scores)
+    test, summary, evaluation = scores.write(run, samples)
     doubted = reasons.write(run)
     alike = looks.write(run, samples)
     weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
@@ -117,6 +118,7 @@ def write_result(
         metrics=metrics | summary,
         files=files,
         test=test,
+        evaluation=evaluation,
         reasons=doubted,
         neighbours=alike,
         exports=reports,
@@ -135,11 +137,9 @@ def _write_images(
     ordinals: Tensor,
     reasons: Reasons | None = None,
     looks: Looks | None = None,
-    *,
-    score: bool = False,
-) -> dict[int, float]:
-    """Write masks and maps of some samples; the Dice with their labels in the images' own size by ordinal, if asked."""
-    scores = {}
+    scores: Scores | None = None,
+) -> None:
+    """Write masks and maps of some samples, and say what is asked for about each; scores in the images' own size."""
     for some in ordinals.split(PREDICTION_BATCH):
         images, labels = samples.batch(some)
         with torch.no_grad():
@@ -153,12 +153,13 @@ def _write_images(
             if reasons is not None:
                 edge = samples.image_size
                 reasons.add(ordinal, mask, label, (height / edge, width / edge), "px")
-            if score:
+            if scores is not None:
                 own = decode_mask(written, None, list(range(samples.classes)))
-                scores[ordinal] = dice(own, samples.label(ordinal), samples.classes)
+                scores.add(ordinal, own, samples.label(ordinal))
+        if scores is not None:
+            scores.calibrate(logits, labels)
         if looks is not None:
             looks.keep(some)
-    return scores
 
 
 def _write_volumes(
@@ -168,11 +169,9 @@ def _write_volumes(
     ordinals: Tensor,
     reasons: Reasons | None = None,
     looks: Looks | None = None,
-    *,
-    score: bool = False,
-) -> dict[int, float]:
-    """Write masks and maps of some volumes; their Dice with the labels by ordinal, if asked for."""
-    scores = {}
+    scores: Scores | None = None,
+) -> None:
+    """Write masks and maps of some volumes, and say what is asked for about each."""
     for ordinal in ordinals.tolist():
         image, label = samples.volume(ordinal)
         logits = volume_logits(network, image, samples.patch_size)
@@ -182,11 +181,11 @@ def _write_volumes(
             run.write(key(run.request.job_id, ordinal, "nii.gz"), written, "application/gzip")
         if reasons is not None:
             reasons.add(ordinal, classes.numpy(), label.numpy(), samples.spacing(ordinal), "mm")
-        if score:
-            scores[ordinal] = dice(classes.numpy(), label.numpy(), samples.classes)
+        if scores is not None:
+            scores.add(ordinal, classes.numpy(), label.numpy(), samples.spacing(ordinal))
+            scores.calibrate(logits[None], label[None])
         if looks is not None:
             looks.keep(torch.tensor([ordinal]))
-    return scores
 
 
 def describe_model(run: Run, learner: Learner, samples: AnySamples, test: dict[str, float]) -> bytes:
@@ -196,7 +195,7 @@ def describe_model(run: Run, learner: Learner, samples: AnySamples, test: dict[s
         run: this rank's view of the run.
         learner: what has learned.
         samples: what from.
-        test: of `write_scores`; empty if no sample is held out.
+        test: of `Scores.write`; empty if no sample is held out.
     """
     spec = run.request.spec
     description = {

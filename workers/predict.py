@@ -23,10 +23,10 @@ from torch import nn
 
 from workers.data import Statistics, to_masks, to_network
 from workers.images import decode_channels, decode_mask, encode_mask
+from workers.metrics import dice
 from workers.network import build_network, single_output
 from workers.nifti import decode_channels as decode_volumes
 from workers.nifti import decode_labels, encode_labels, open_volume
-from workers.scores import dice
 from workers.sliding import predict_volume
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from service.api.dependencies import SessionDep, require_key
@@ -12,9 +14,11 @@ from service.api.jobs import JobDep
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
 from service.db import datasets, held_out, tables
+from service.jobs.lifecycle import State
+from workers.contract.evaluation import METRICS, Evaluation, MetricName
 
 router = APIRouter(
-    prefix="/v1/jobs/{job_id}/held-out",
+    prefix="/v1/jobs/{job_id}",
     tags=["samples"],
     dependencies=[Depends(require_key)],
     responses=problems(401, 404),
@@ -22,37 +26,64 @@ router = APIRouter(
 
 
 class HeldOutSample(BaseModel):
-    """A sample that was not trained on."""
+    """A sample that was not trained on. Metrics are means over the foreground classes for which they are defined."""
 
     sample: str = Field(description="its name, which is its id within the dataset version")
     ordinal: int
-    dice: float = Field(description="of prediction and label, in [0, 1]; mean over the foreground classes")
+    dice: float = Field(description="of prediction and label, in [0, 1]")
+    iou: float | None = Field(description="in [0, 1]; null, as the others: undefined, or of a job that did not say it")
+    hd95: float | None = Field(description="95th percentile of the Hausdorff distance: px of images, mm of volumes")
+    precision: float | None = Field(description="in [0, 1]")
+    recall: float | None = Field(description="in [0, 1]")
+    classes: dict[MetricName, list[float | None]] | None = Field(
+        description="by metric a value for each foreground class; null where undefined"
+    )
     image: str
     overlay: str
 
 
 class HeldOutPage(BaseModel):
-    """Some held-out samples of a job, that with the lowest Dice first."""
+    """Some held-out samples of a job, the worst first."""
 
     samples: list[HeldOutSample]
     total: int = Field(description="how many are held out, over all pages")
     next_page_token: str | None
 
 
-@router.get("", responses=problems(400, 422))
-def list_held_out(
-    job: JobDep, session: SessionDep, page_size: PageSize = 50, page_token: PageToken = None
-) -> HeldOutPage:
-    """The Dice of each held-out sample, once the job has succeeded; the lowest first.
+class EvaluationState(StrEnum):
+    """Whether it is known how well a job does on held-out samples."""
 
-    Where a class is neither in the label nor in the prediction, its Dice is 1. Mean and standard deviation are
-    `test_dice` and `test_dice_std` of the job's metrics.
+    KNOWN = "known"
+    NOT_YET = "not-yet"  # it is not over
+    NONE = "none"  # it has not succeeded, holds no sample out, or is from before this was computed
+
+
+class JobMetrics(BaseModel):
+    """How well the network that a job delivered does on the samples that were held out."""
+
+    state: EvaluationState
+    evaluation: Evaluation | None = Field(description="set where the state is known")
+
+
+@router.get("/held-out", responses=problems(400, 422))
+def list_held_out(
+    job: JobDep,
+    session: SessionDep,
+    order_by: Annotated[MetricName, Query(description="the worst by this metric come first")] = "dice",
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
+) -> HeldOutPage:
+    """The metrics of each held-out sample, once the job has succeeded: the worst first, undefined ones last.
+
+    Dice and IoU are 1 of a class that is neither in the label nor in the prediction. HD95 is undefined of a class
+    that is missing in one of both, precision of one missing in the prediction, recall of one missing in the label.
     """
-    arguments = {"list": "held out", "job": job.id}
+    arguments = {"list": "held out", "job": job.id, "order_by": order_by}
     position = decode(page_token, arguments, float, int)
     limit = page_limit(page_size)
-    found = held_out.page(session, job.id, limit + 1, after=(position[0], position[1]) if position else None)
-    token = encode([found[limit - 1].dice, found[limit - 1].ordinal], arguments) if len(found) > limit else None
+    after = (position[0], position[1]) if position else None
+    found = held_out.page(session, job.id, limit + 1, after, order_by)
+    token = encode(list(held_out.place(found[limit - 1], order_by)), arguments) if len(found) > limit else None
     version = datasets.version(session, job.dataset_id, job.dataset_version)
     return HeldOutPage(
         samples=[resource(row) for row in found[:limit]],
@@ -61,9 +92,28 @@ def list_held_out(
     )
 
 
+@router.get("/metrics")
+def read_metrics(job: JobDep) -> JobMetrics:
+    """Metrics over all held-out samples, with intervals, and how far the network's probabilities are to be believed.
+
+    Once the job has succeeded. Intervals are those of the mean, by a bootstrap that draws whole groups (such as
+    patients) where groups are known.
+    """
+    if not State(job.state).terminal:
+        return JobMetrics(state=EvaluationState.NOT_YET, evaluation=None)
+    if job.evaluation is None:
+        return JobMetrics(state=EvaluationState.NONE, evaluation=None)
+    return JobMetrics(state=EvaluationState.KNOWN, evaluation=Evaluation.model_validate(job.evaluation))
+
+
 def resource(row: tables.HeldOutSample) -> HeldOutSample:
     """A held-out sample as the API shows it."""
     base = f"/v1/jobs/{row.job_id}/samples/{quote(row.name, safe='')}"
     return HeldOutSample(
-        sample=row.name, ordinal=row.ordinal, dice=row.dice, image=f"{base}/image", overlay=f"{base}/overlay"
+        sample=row.name,
+        ordinal=row.ordinal,
+        **{metric: getattr(row, metric) for metric in METRICS},
+        classes=row.classes,
+        image=f"{base}/image",
+        overlay=f"{base}/overlay",
     )

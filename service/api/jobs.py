@@ -38,6 +38,7 @@ class JobLinks(BaseModel):
     environment: str
     samples: str
     held_out: str
+    metrics: str
     model: str | None = Field(description="set once the job has succeeded")
 
 
@@ -125,6 +126,7 @@ def resource(job: tables.Job) -> JobResource:
             environment=f"{base}/environment",
             samples=f"{base}/samples",
             held_out=f"{base}/held-out",
+            metrics=f"{base}/metrics",
             model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
         ),
     )

@@ -12,7 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, exports, jobs, one_sample, pictures, reproduce, reviews, samples, versions
+from service.cli import (
+    access,
+    datasets,
+    exports,
+    jobs,
+    metrics,
+    one_sample,
+    pictures,
+    reproduce,
+    reviews,
+    samples,
+    versions,
+)
 from service.cli.options import JobId, Key, Url, connect
 
 app = typer.Typer(
@@ -44,6 +56,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.command()(reproduce.reproduce)
 app.command()(reproduce.compare)
+app.command("metrics")(metrics.show_metrics)
 app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)

@@ -258,9 +258,10 @@ def facets_table(facets: SampleFacets) -> Table:
 
 def held_out_table(samples: Sequence[HeldOutSample]) -> Table:
     """Samples that were not trained on, as they came."""
-    table = columns("sample", "Dice")
+    table = columns("sample", "Dice", "IoU", "HD95", "precision", "recall")
     for sample in samples:
-        table.add_row(Text(sample.sample), f"{sample.dice:.3f}")
+        numbers = (sample.dice, sample.iou, sample.hd95, sample.precision, sample.recall)
+        table.add_row(Text(sample.sample), *("" if number is None else f"{number:.3f}" for number in numbers))
     return table
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from service.api.bulk_reviews import MOST_CORRECTIONS, MOST_ITEMS, LabelOutcome, ManyOutcomes
 from service.api.grid import MOST_CARDS, CardList, CardResource, SampleFacets, SampleOrder
-from service.api.held_out import HeldOutPage, HeldOutSample
+from service.api.held_out import HeldOutPage, HeldOutSample, JobMetrics
 from service.api.neighbours import Neighbours
 from service.api.over_jobs import JobBelief, SampleOverJobs
 from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
@@ -19,6 +19,7 @@ from service.client.errors import check, reaching
 from service.client.wire import given, part
 from service.reviews.decisions import Decision, DecisionState
 from service.reviews.reasons import ReasonKind
+from workers.contract.evaluation import MetricName
 
 OrderBy = Literal["score", "confidence", "name", "dice"]
 MANY = httpx.Timeout(120, connect=5)  # masks are stored before the answer
@@ -123,9 +124,14 @@ class Samples(Connection):
                 answer = self._http.post(url, json={**body, "labels": named[start : start + most]}, timeout=MANY)
             yield from ManyOutcomes.model_validate_json(check(answer).content).labels
 
-    def held_out(self, job_id: str) -> Iterator[HeldOutSample]:
-        """The samples that a job was not trained on, the one with the lowest Dice first; once it has succeeded."""
-        return self._pages(HeldOutPage, f"{_job(job_id)}/held-out", {}, lambda page: page.samples)
+    def held_out(self, job_id: str, *, order_by: MetricName = "dice") -> Iterator[HeldOutSample]:
+        """The samples that a job was not trained on, the worst by a metric first; once it has succeeded."""
+        url = f"{_job(job_id)}/held-out"
+        return self._pages(HeldOutPage, url, {"order_by": order_by}, lambda page: page.samples)
+
+    def metrics(self, job_id: str) -> JobMetrics:
+        """Metrics over all samples that a job was not trained on, with intervals, and calibration."""
+        return self._get(JobMetrics, f"{_job(job_id)}/metrics")
 
     def sample(self, job_id: str, name: str) -> SampleResource:
         """What a job believes of one sample now."""

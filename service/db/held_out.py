@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import ColumnElement, Double, func, insert, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db.datasets import ROWS_AT_ONCE
 from service.db.tables import HeldOutSample, Job, Sample
+from workers.contract.evaluation import METRICS, MetricName
+
+# Keeps the place of an undefined value in the order from bad to good: behind all others.
+UNDEFINED = {name: -1.0 if name == "hd95" else 2.0 for name in METRICS}
 
 
 def insert_scores(session: Session, job: Job, scores: pa.Table) -> None:
@@ -28,13 +32,55 @@ def insert_scores(session: Session, job: Job, scores: pa.Table) -> None:
         some = scores[start : start + ROWS_AT_ONCE].to_pylist()
         within = Sample.ordinal.between(some[0]["ordinal"], some[-1]["ordinal"])
         names = {row.ordinal: row.name for row in session.execute(known.where(within))}
-        rows = [{**row, "job_id": job.id, "name": names[row["ordinal"]]} for row in some]
+        rows = [_means(row["classes"]) | row | {"job_id": job.id, "name": names[row["ordinal"]]} for row in some]
         session.execute(insert(HeldOutSample), rows)
 
 
-def page(session: Session, job_id: str, size: int, after: tuple[Any, int] | None) -> Sequence[HeldOutSample]:
-    """Held-out samples of a job, that with the lowest Dice first, from behind a Dice and ordinal on."""
+def page(
+    session: Session, job_id: str, size: int, after: tuple[float, int] | None, order_by: MetricName = "dice"
+) -> Sequence[HeldOutSample]:
+    """Held-out samples of a job, the worst by a metric first, those for which it is undefined last.
+
+    Args:
+        session: a transaction.
+        job_id: the job.
+        size: how many, at most.
+        after: the place (`place`) behind which to begin.
+        order_by: the metric.
+    """
+    sign = -1 if order_by == "hd95" else 1  # of a distance the largest is the worst
+    value = sign * _value(order_by)
     query = select(HeldOutSample).where(HeldOutSample.job_id == job_id)
     if after is not None:
-        query = query.where(tuple_(HeldOutSample.dice, HeldOutSample.ordinal) > tuple_(*after))
-    return session.scalars(query.order_by(HeldOutSample.dice, HeldOutSample.ordinal).limit(size)).all()
+        query = query.where(tuple_(value, HeldOutSample.ordinal) > tuple_(literal(sign * after[0], Double), after[1]))
+    return session.scalars(query.order_by(value, HeldOutSample.ordinal).limit(size)).all()
+
+
+def place(row: HeldOutSample, order_by: MetricName) -> tuple[float, int]:
+    """Where a sample stands in the order by a metric."""
+    value = getattr(row, order_by)
+    return (UNDEFINED[order_by] if value is None else value), row.ordinal
+
+
+def values(session: Session, job_id: str, metric: MetricName, limit: int) -> list[tuple[str, float]]:
+    """Names and values of the samples for which a metric is defined, evenly chosen if there are more than `limit`."""
+    column = getattr(HeldOutSample, metric)
+    within = (HeldOutSample.job_id == job_id, column.is_not(None))
+    count = session.scalar(select(func.count()).select_from(HeldOutSample).where(*within)) or 0
+    step = max(1, -(-count // limit))
+    query = select(HeldOutSample.name, column).where(*within, HeldOutSample.ordinal % step == 0)
+    return [(name, value) for name, value in session.execute(query.order_by(HeldOutSample.ordinal))]
+
+
+def _value(metric: MetricName) -> ColumnElement[float]:
+    column: Any = getattr(HeldOutSample, metric)
+    return column if metric == "dice" else func.coalesce(column, UNDEFINED[metric])
+
+
+def _means(classes: Mapping[str, Sequence[float | None]] | None) -> dict[str, float | None]:
+    """Of each metric the mean over the classes for which it is defined."""
+    found: dict[str, float | None] = {}
+    for metric in METRICS:
+        defined = [value for value in (classes or {}).get(metric) or () if value is not None]
+        found[metric] = sum(defined) / len(defined) if defined else None
+    return found

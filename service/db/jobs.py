@@ -235,6 +235,7 @@ def add_result(
     if scores is not None and scores.num_rows:
         held_out.insert_scores(session, job, scores)
         job.metrics = manifest.metrics
+        job.evaluation = manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None
     for file in manifest.files:
         session.merge(
             Artifact(

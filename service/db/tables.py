@@ -272,6 +272,8 @@ class Job(Base):
     epochs_done: Mapped[int] = mapped_column(default=0)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # `workers.contract.evaluation.Evaluation`: some kilobytes, which no list of jobs needs
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     failure: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=now)
     retried_at: Mapped[datetime | None]
@@ -347,7 +349,13 @@ class HeldOutSample(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     ordinal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(255))
+    # Means over the foreground classes for which they are defined; all but the Dice came later.
     dice: Mapped[float]
+    iou: Mapped[float | None]
+    hd95: Mapped[float | None]  # px of images, mm of volumes
+    precision: Mapped[float | None]
+    recall: Mapped[float | None]
+    classes: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # by metric a list, class by class
 
 
 class Artifact(Base):

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 
 from workers.contract import keys, tables
 from workers.contract.environment import Environment
+from workers.contract.evaluation import METRICS
 from workers.contract.request import EpochManifest, Failure, Progress, ResultManifest, Shard
 from workers.contract.store import ObjectMissing, ObjectStore
 
@@ -93,7 +95,7 @@ def read_rows(store: ObjectStore, manifest: EpochManifest, samples: int) -> pa.T
 
 
 def read_scores(store: ObjectStore, manifest: ResultManifest, first: int, end: int) -> pa.Table:
-    """The Dice of each held-out sample, in the order of the ordinals (`tables.TEST_SCORES`).
+    """The scores of each held-out sample, in the order of the ordinals (`tables.TEST_SCORES`).
 
     Args:
         store: where the shards are.
@@ -112,6 +114,10 @@ def read_scores(store: ObjectStore, manifest: ResultManifest, first: int, end: i
         raise DamagedError(what, mark)
     if not np.isfinite(table["dice"].to_numpy()).all():
         raise DamagedError("the result has a Dice that is no finite number", mark)
+    for metric in METRICS:
+        by_class = pc.list_flatten(pc.struct_field(table["classes"], metric))
+        if not pc.all(pc.is_finite(by_class), min_count=0).as_py():
+            raise DamagedError(f"the result has a {metric} that is no finite number", mark)
     return table
 
 

@@ -12,6 +12,7 @@ from service.db import datasets, histograms, jobs
 from service.db.tables import Job
 from service.jobs.lifecycle import State, can_retry
 from service.roles import Caller, Role
+from service.web.evaluation import evaluation_of
 from service.web.forms import shown
 from workers.contract.request import JobSpec
 
@@ -23,6 +24,7 @@ def live(session: Session, job: Job, visitor: Caller) -> dict[str, Any]:
     may = visitor.role.includes(Role.TRAIN)
     return {
         "histogram": histograms.confidence_histogram(session, job.id, version.train_count, job.epochs_done),
+        "evaluation": evaluation_of(session, job),
         "files": jobs.artifacts(session, job.id) if state is State.SUCCEEDED else [],
         "may": {
             "cancel": may and not state.terminal and state is not State.CANCELLING,

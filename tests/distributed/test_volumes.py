@@ -5,7 +5,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pyarrow as pa
 import pytest
+from nibabel.affines import apply_affine
+from scipy.ndimage import binary_erosion
+from scipy.spatial.distance import cdist
 
 from tests.distributed.test_world_size import confidences, run, same_neighbours
 from tests.volumes import MASK_VALUES, PIL, nifti, other_channel, put_balls
@@ -93,6 +97,41 @@ def test_predictions_and_maps_lie_where_the_images_lie(root: Path, tmp_path: Pat
         assert (doubt[apart] > 0).mean() > 0.9, "some lie too near to one half to count"
         differing += apart.sum()
     assert differing > 0
+
+
+def test_held_out_volumes_are_scored_in_millimetres(root: Path) -> None:
+    """HD95 by all distances between border voxels, in the space that the files' affine says."""
+    store = open_store(f"file://{root}/store")
+    table = tables.from_parquet(store.get(keys.version("ds-3d", 1)), tables.VOLUMES)
+    split = pa.array([tables.TRAIN] * (COUNT - 3) + [tables.TEST] * 3)
+    held_out = table.set_column(table.schema.get_field_index("split"), tables.VOLUMES.field("split"), split)
+    store.put(keys.version("ds-3d", 2), tables.to_parquet(held_out))
+    spec = TrainRequest.model_validate_json(store.get(keys.request("one"))).spec
+    asked = TrainRequest(job_id="held", spec=spec.model_copy(update={"dataset_version": 2}))
+    store.put(keys.request("held"), asked.model_dump_json().encode())
+    run(root, "held", 1)
+    result = ResultManifest.model_validate_json(store.get(keys.result_manifest("held")))
+    assert result.evaluation is not None
+    assert (result.evaluation.samples, result.evaluation.hd95_unit) == (3, "mm")
+    assert result.evaluation.calibration[0].pixels == 3 * np.prod(SHAPE)
+    rows = tables.from_parquet(store.get(result.test[0].key), tables.TEST_SCORES).to_pylist()
+    assert [row["ordinal"] for row in rows] == [12, 13, 14]
+    defined = 0
+    for row in rows:
+        sources = (
+            keys.prediction("held", row["ordinal"], "nii.gz"),
+            keys.blob("ds-3d", table["mask_sha256"][row["ordinal"]].as_py()),
+        )
+        mask, label = (np.asarray(open_volume(store.get(source)).dataobj) > 0 for source in sources)
+        (hd95,) = row["classes"]["hd95"]
+        assert (hd95 is None) == (not mask.any() or not label.any())
+        if hd95 is not None:
+            defined += 1
+            one, other = (apply_affine(PIL, np.argwhere(some & ~binary_erosion(some))) for some in (mask, label))
+            distances = cdist(one, other)
+            expected = max(np.percentile(distances.min(1), 95), np.percentile(distances.min(0), 95))
+            assert hd95 == pytest.approx(expected, rel=1e-4)
+    assert defined, "nothing was found: the comparison says nothing"
 
 
 def test_the_model_predicts_the_files_of_a_folder(

@@ -16,6 +16,7 @@ from torch import multiprocessing
 
 from tests.ranks import leave
 from workers.contract import keys, tables
+from workers.contract.evaluation import METRICS
 from workers.contract.request import EpochManifest, JobSpec, ResultManifest, TrainRequest
 from workers.contract.store import ObjectStore, open_store
 
@@ -89,6 +90,10 @@ def same_neighbours(store: ObjectStore, one: str, other: str) -> None:
     np.testing.assert_allclose(nearly, near, atol=5e-3)
     shared = [len(set(a) & set(b)) for a, b in zip(alone.tolist(), together.tolist(), strict=True)]
     assert sum(shared) > 0.95 * alone.size
+
+
+def label_of(store: ObjectStore, sha256: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(store.get(keys.blob("ds-1", sha256)))))
 
 
 def png(array: np.ndarray) -> bytes:
@@ -259,7 +264,7 @@ def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
     for job, world_size in (("few-one", 1), ("held-one", 1), ("held-two", 2)):
         run(root, job, world_size)
     store = open_store(f"file://{root}/store")
-    found = {}
+    found, calibrations = {}, []
     for job in ("held-one", "held-two"):
         for epoch in range(EPOCHS):
             expected, trained = confidences(store, "few-one", epoch), confidences(store, job, epoch)
@@ -293,10 +298,25 @@ def test_held_out_samples_are_judged_and_change_nothing(root: Path) -> None:
             assert said["test_dice"] == pytest.approx(np.mean(values))
             assert said["test_dice_std"] == pytest.approx(np.std(values))
         found[job] = values
+        evaluation = result.evaluation
+        assert evaluation is not None
+        assert (evaluation.samples, evaluation.groups, evaluation.hd95_unit) == (6, 6, "px")
+        assert [(one.metric, one.label_class) for one in evaluation.metrics] == [(name, 1) for name in METRICS]
+        dice = evaluation.metrics[0]
+        assert dice.mean == pytest.approx(np.mean(values))
+        assert dice.low is not None and dice.high is not None and dice.low < dice.mean < dice.high
+        assert [row["dice"][0] for row in scores["classes"].to_pylist()] == pytest.approx(values)
+        (one,) = evaluation.calibration
+        assert one.pixels == sum(some.pixels for some in one.bins) == 6 * 32 * 32
+        labelled = sum(some.pixels * some.frequency for some in one.bins if some.frequency is not None)
+        assert labelled == pytest.approx(sum((label_of(store, sha256) > 0).sum() for sha256 in labels[TRAINED:]))
+        calibrations.append((one.ece, one.brier))
+    np.testing.assert_allclose(calibrations[1], calibrations[0], atol=0.01)
     np.testing.assert_allclose(found["held-two"], found["held-one"], atol=0.02)  # a pixel may fall on either side
     assert max(found["held-one"]) > 0.2, "nothing was found: the comparison says nothing"
     without = ResultManifest.model_validate_json(store.get(keys.result_manifest("few-one")))
     assert not without.test
+    assert without.evaluation is None
     assert "test_dice" not in without.metrics
 
 

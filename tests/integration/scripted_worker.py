@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from workers.contract import keys, tables
 from workers.contract.environment import Environment, Machine, Worker
+from workers.contract.evaluation import Evaluation
 from workers.contract.request import (
     EpochManifest,
     Failure,
@@ -64,6 +65,8 @@ def write_result(
     epochs: int,
     content: bytes = b"weights " * 1000,
     held_out: dict[int, float] | None = None,
+    classes: dict[int, dict[str, list[float | None]]] | None = None,
+    evaluation: Evaluation | None = None,
     reasons: dict[int, tuple[str, str]] | None = None,
     predicted: dict[int, list[int]] | None = None,
     *,
@@ -82,7 +85,10 @@ def write_result(
     for rank in range(2 if held_out else 0):
         own = dict(list((held_out or {}).items())[rank::2])
         data = tables.to_parquet(
-            pa.table({"ordinal": list(own), "dice": list(own.values())}, schema=tables.TEST_SCORES)
+            pa.Table.from_pylist(
+                [{"ordinal": one, "dice": dice, "classes": (classes or {}).get(one)} for one, dice in own.items()],
+                schema=tables.TEST_SCORES,
+            )
         )
         key = keys.held_out_scores(job_id, rank, 2)
         store.put(key, data)
@@ -106,6 +112,7 @@ def write_result(
         metrics=metrics,
         files=[file],
         test=test,
+        evaluation=evaluation,
         reasons=doubted,
         predictions=False,
         maps=maps,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from workers.contract.request import JobSpec, Model
+from workers.contract.model import Model
+from workers.contract.request import JobSpec
 
 
 class Machine(Model):

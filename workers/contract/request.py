@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-
-class Model(BaseModel):
-    """A record of the contract: immutable, and it refuses fields that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from workers.contract.evaluation import Evaluation
+from workers.contract.model import Model
 
 
 class NetworkSpec(Model):
@@ -246,6 +243,7 @@ class ResultManifest(Model):
     metrics: dict[str, float]
     files: list[ResultFile]
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
+    evaluation: Evaluation | None = Field(default=None, description="metrics on the held-out samples, if there are any")
     reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")
     neighbours: list[Shard] = Field(default=[], description="which samples look alike (`tables.NEIGHBOURS`), by rank")
     exports: list[ExportReport] = Field(default=[], description="the forms of the model that were asked for")

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.contract.evaluation import METRICS
+
 # What may be known of a sample beside its files; null where it is not.
 FACTS = (
     pa.field("group", pa.string()),  # samples of one group, such as a patient, are not split between training and test
@@ -79,10 +81,13 @@ REASONS = pa.schema(
 )
 
 # One row for each sample that is held out: how well the delivered network does on it.
+# `classes` came later: by metric (`evaluation.METRICS`) a value for each foreground class, null where undefined.
+CLASS_VALUES = pa.struct([pa.field(name, pa.list_(pa.float32())) for name in METRICS])
 TEST_SCORES = pa.schema(
     [
         pa.field("ordinal", pa.int64(), nullable=False),
         pa.field("dice", pa.float32(), nullable=False),  # mean over the foreground classes; 1 where both are empty
+        pa.field("classes", CLASS_VALUES),
     ]
 )
 

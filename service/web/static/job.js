@@ -20,7 +20,7 @@ async function refresh() {
   for (const part of fresh.querySelectorAll("[data-live]")) at(part.id)?.replaceWith(part);
   if (focused) at(focused)?.focus({ preventScroll: true });
   // The samples move with every epoch; they are not changed under a reader's eyes, but for the first time.
-  if (!document.querySelector(".cards") && fresh.querySelector(".cards")) at("samples").replaceWith(fresh.getElementById("samples"));
+  if (!document.querySelector("#samples .cards") && fresh.querySelector("#samples .cards")) at("samples").replaceWith(fresh.getElementById("samples"));
 }
 
 async function showLog() {

@@ -175,6 +175,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/histogram": Row(READ, path="/v1/jobs/{job}/histogram"),
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
+    "GET /v1/jobs/{job_id}/metrics": Row(READ, path="/v1/jobs/{job}/metrics"),
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),

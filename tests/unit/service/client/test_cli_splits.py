@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -63,7 +64,7 @@ def test_held_out_samples_are_listed(
 ) -> None:
     with context.sessions.begin() as session:
         job = jobs.add_job(session, "job-1", JobSpec(dataset_id=add_dataset(5, held_out=2)))
-        scores = TEST_SCORES.empty_table().from_pylist([{"ordinal": 3, "dice": 0.5}, {"ordinal": 4, "dice": 0.25}])
+        scores = pa.Table.from_pylist([{"ordinal": 3, "dice": 0.5}, {"ordinal": 4, "dice": 0.25}], schema=TEST_SCORES)
         held_out.insert_scores(session, job, scores)
     assert [(row.sample, row.dice) for row in dale.held_out("job-1")] == [("case_004", 0.25), ("case_003", 0.5)]
     assert re.search(r"case_004 +│ 0.250", command("samples", "job-1", "--held-out", "--worst", 1).output)

@@ -1,0 +1,71 @@
+"""The command `dale metrics`: how well a job's network does on the samples that were held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.cli.options import JobId, Json, Key, Url, connect
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from workers.contract.evaluation import Evaluation
+
+TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "precision": "precision", "recall": "recall"}
+
+
+def show_metrics(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Show how well a job does on held-out samples.
+
+    Metrics by class with 95 % intervals of their means, and how far the network's probabilities are to be believed.
+    Single samples: dale samples JOB --held-out.
+    """
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        found = dale.metrics(job_id)
+        if as_json:
+            terminal.say_json(found)
+            return
+        if found.evaluation is None:
+            reason = "the job is not over" if found.state == "not-yet" else "no sample was held out, or none was scored"
+            raise ValueError(f"there are no metrics: {reason}")
+        one = found.evaluation
+        terminal.say(f"{one.samples} held-out samples in {one.groups} groups; intervals of the mean: {one.level:.0%}.")
+        terminal.out().print(summary_table(one))
+        terminal.out().print(calibration_table(one))
+
+
+def summary_table(found: Evaluation) -> Table:
+    """Metrics by class."""
+    from service.cli.terminal import columns
+
+    table = columns("metric", "class", "mean", "interval", "median", "std", "samples", "undefined")
+    for one in found.metrics:
+        unit = f" ({found.hd95_unit})" if one.metric == "hd95" else ""
+        interval = "" if one.low is None else f"{_number(one.low)} to {_number(one.high)}"
+        table.add_row(
+            TITLES[one.metric] + unit,
+            "mean of all" if one.label_class is None else str(one.label_class),
+            _number(one.mean),
+            interval,
+            _number(one.median),
+            _number(one.std),
+            str(one.samples),
+            str(one.undefined or ""),
+        )
+    return table
+
+
+def calibration_table(found: Evaluation) -> Table:
+    """Calibration by class."""
+    from service.cli.terminal import columns
+
+    table = columns("class", "calibration error", "Brier score", "pixels")
+    for one in found.calibration:
+        table.add_row(str(one.label_class), f"{one.ece:.4f}", f"{one.brier:.4f}", str(one.pixels))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
