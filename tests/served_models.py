@@ -33,16 +33,16 @@ def exported(folder: Path, kind: str) -> Workplace:
 def serve(
     context: Context,
     finish_job: Callable[..., str],
-    onnx: Path,
+    workplace: Workplace,
     job_id: str = "job-onnx",
     project_id: str = DEFAULT_PROJECT,
 ) -> str:
-    """Make a finished job whose model has that `onnx.zip`; gives its id."""
+    """Make a finished job whose model that is, with `onnx.zip` and `model.json`; gives its id."""
     finish_job(f"ds-{job_id}", job_id, project_id)
-    content = onnx.read_bytes()
-    key = keys.result(job_id, "onnx.zip")
-    context.store.put(key, content)
-    with context.sessions.begin() as session:
-        row = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "media_type": "application/zip"}
-        session.add(tables.Artifact(job_id=job_id, name="onnx.zip", key=key, **row))
+    for path, kind in ((workplace.file("onnx"), "application/zip"), (workplace.description, "application/json")):
+        content, key = path.read_bytes(), keys.result(job_id, path.name)
+        context.store.put(key, content)
+        row = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "media_type": kind}
+        with context.sessions.begin() as session:
+            session.add(tables.Artifact(job_id=job_id, name=path.name, key=key, **row))
     return job_id

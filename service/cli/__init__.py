@@ -12,7 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, exports, jobs, one_sample, pictures, reproduce, reviews, samples, versions
+from service.cli import (
+    access,
+    datasets,
+    exports,
+    jobs,
+    one_sample,
+    pictures,
+    predictions,
+    reproduce,
+    reviews,
+    samples,
+    versions,
+)
 from service.cli.options import JobId, Key, Url, connect
 
 app = typer.Typer(
@@ -47,6 +59,7 @@ app.command()(reproduce.compare)
 app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)
+app.command()(predictions.predict)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 

@@ -6,26 +6,18 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.predictions.kinds import Output
 from workers.contract import inference
 from workers.contract.inference import Prediction
 
 PNG, NIFTI, NUMPY, ZIP = "image/png", "application/gzip", "application/octet-stream", "application/zip"
 SAME_MOMENT = (1980, 1, 1, 0, 0, 0)  # zip's first; so equal contents make equal files
-
-
-class Output(StrEnum):
-    """What of a prediction is asked for."""
-
-    MASK = "mask"
-    PROBABILITIES = "probabilities"
-    UNCERTAINTY = "uncertainty"
 
 
 @dataclass(frozen=True)

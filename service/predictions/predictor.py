@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid, PayloadTooLarge, ServiceError, TooManyRequests
 from service.metrics import Metrics
-from service.predictions.answers import Answer, Output, answer
+from service.predictions.answers import Answer, answer
 from service.predictions.inputs import SentFile, checked
+from service.predictions.kinds import Output
 from service.predictions.limits import PredictionLimits
 from service.predictions.sessions import Loaded, ModelFile, Sessions
 from workers.contract import inference

@@ -64,7 +64,7 @@ def image_model(
 ) -> Workplace:
     """The model of RGB images, served as `job-onnx`."""
     workplace = models("images")
-    serve(context, finish_job, workplace.file("onnx"))
+    serve(context, finish_job, workplace)
     return workplace
 
 
@@ -74,7 +74,7 @@ def volume_model(
 ) -> Workplace:
     """The model of volumes of one channel, served as `job-onnx`."""
     workplace = models("volumes")
-    serve(context, finish_job, workplace.file("onnx"))
+    serve(context, finish_job, workplace)
     return workplace
 
 
@@ -113,7 +113,7 @@ def test_masks_are_those_of_the_trained_network(
     tmp_path: Path,
 ) -> None:
     workplace = models(kind)
-    serve(context, finish_job, workplace.file("onnx"))
+    serve(context, finish_job, workplace)
     about = workplace.about()
     seen = set()
     for number, files in enumerate(workplace.cases()):
@@ -243,7 +243,7 @@ def test_channels_show_the_same_pixels(
     client: TestClient, context: Context, finish_job: Callable[..., str], models: Callable[[str], Workplace]
 ) -> None:
     workplace = models("images of two channels")
-    serve(context, finish_job, workplace.file("onnx"))
+    serve(context, finish_job, workplace)
     first, second, *_ = workplace.cases()
     fault = fault_of(client.post(URL, files=parts([first[0], second[1]])))
     assert fault["reason"] == "the channels have 70 x 45 and 301 x 180 pixels"
