@@ -154,9 +154,13 @@ async def predict(
             "volume .nii.gz, float32). Of several: a zip",
         ),
     ] = [Output.MASK],  # noqa: B006 - FastAPI copies it
+    flips: Annotated[
+        bool,
+        Query(description="mean of the probabilities over all mirror images: 4 times the work, of a volume 8 times"),
+    ] = False,
 ) -> Response:
     """Predict the mask of one image or volume, of any size; the answer is on its own grid. Nothing of it is kept."""
-    made = await predictor.predict(file, sent, output)
+    made = await predictor.predict(file, sent, output, flips=flips)
     headers = {
         "Content-Disposition": f'attachment; filename="{file.model_id}-{made.name}"',
         "Cache-Control": "no-store",

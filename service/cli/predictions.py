@@ -28,6 +28,9 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also how unsure the model is, from 0 to 1.")
     ] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Mean over all mirror images: 4 times as long, of volumes 8 times.")
+    ] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -48,7 +51,7 @@ def predict(
         for name, paths in found.items():
             bar.update(task, note=name)
             try:
-                written = dale.predict(model, paths, out, outputs=outputs, name=name)
+                written = dale.predict(model, paths, out, outputs=outputs, name=name, flips=flips)
             except Refused as error:
                 if error.status not in {413, 422}:  # else it is about this file, and not about all of them
                     raise

@@ -41,6 +41,7 @@ class Predictions(Connection):
         *,
         outputs: Sequence[Output | str] = (Output.MASK,),
         name: str | None = None,
+        flips: bool = False,
     ) -> dict[Output, Path]:
         """Have a model say what is in an image or a volume, and write the answers on its own grid.
 
@@ -51,6 +52,7 @@ class Predictions(Connection):
             outputs: what to ask for. The mask becomes `<name>.png` or `.nii.gz`; probabilities
                 `<name>_probabilities.npz` or `.nii.gz`, uncertainty `<name>_uncertainty.png` or `.nii.gz`.
             name: of the answers; else that of the first file.
+            flips: mean over all mirror images, which takes 4 times as long, of a volume 8 times.
 
         Returns:
             The files that were written.
@@ -64,7 +66,9 @@ class Predictions(Connection):
         with ExitStack() as stack, reaching(self.url):
             parts = [("file", (path.name, stack.enter_context(path.open("rb")))) for path in sources]
             url = f"/v1/models/{part(model_id)}:predict"
-            answer = check(self._http.post(url, params={"output": wanted}, files=parts, timeout=TIMEOUT))
+            answer = check(
+                self._http.post(url, params={"output": wanted, "flips": flips}, files=parts, timeout=TIMEOUT)
+            )
         named = {
             output: (f"{name or stem(sources[0])}{'' if output is Output.MASK else f'_{output}'}.{ending}", content)
             for output, ending, content in _contents(answer, wanted)

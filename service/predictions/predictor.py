@@ -14,6 +14,7 @@ from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid, PayloadTooLarge, ServiceError, TooManyRequests
 from service.metrics import Metrics
 from service.predictions.answers import Answer, answer
+from service.predictions.flips import over_flips
 from service.predictions.inputs import SentFile, checked
 from service.predictions.kinds import Output
 from service.predictions.limits import PredictionLimits
@@ -52,8 +53,10 @@ class Predictor:
             many = f"{turns.tasks_waiting} predictions wait for their turn already"
             raise TooManyRequests(f"{many}. Try again in {COME_BACK_S} s.", retry_after=COME_BACK_S)
 
-    async def predict(self, file: ModelFile, sent: Sequence[SentFile], outputs: Sequence[Output]) -> Answer:
-        """What a model says of one image or volume.
+    async def predict(
+        self, file: ModelFile, sent: Sequence[SentFile], outputs: Sequence[Output], *, flips: bool = False
+    ) -> Answer:
+        """What a model says of one image or volume; with `flips` the mean over its mirror images.
 
         Raises:
             TooManyRequests: as many wait as may.
@@ -63,13 +66,13 @@ class Predictor:
             NotFound: its file is gone, or damaged.
         """
         self.check_room()
-        return await anyio.to_thread.run_sync(self._predict, file, sent, outputs, limiter=self._turns)
+        return await anyio.to_thread.run_sync(self._predict, file, sent, outputs, flips, limiter=self._turns)
 
-    def _predict(self, file: ModelFile, sent: Sequence[SentFile], outputs: Sequence[Output]) -> Answer:
+    def _predict(self, file: ModelFile, sent: Sequence[SentFile], outputs: Sequence[Output], flips: bool) -> Answer:
         began, outcome = time.monotonic(), "failed"
         try:
             model = self._sessions.get(file)
-            made = self._answer(model, sent, outputs, began + self.limits.seconds)
+            made = self._answer(model, sent, outputs, flips, began + self.limits.seconds)
             outcome = "done"
         except ServiceError:
             outcome = "refused"
@@ -78,7 +81,9 @@ class Predictor:
             self._metrics.predictions.labels(outcome).observe(time.monotonic() - began)
         return made
 
-    def _answer(self, model: Loaded, sent: Sequence[SentFile], outputs: Sequence[Output], end: float) -> Answer:
+    def _answer(
+        self, model: Loaded, sent: Sequence[SentFile], outputs: Sequence[Output], flips: bool, end: float
+    ) -> Answer:
         def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
             if time.monotonic() > end:
                 hint = (
@@ -92,7 +97,7 @@ class Predictor:
 
         paths = checked(model.about, sent, self.limits, self._at_import)
         try:
-            found = inference.predict(model.about, network, paths)
+            found = inference.predict(model.about, over_flips(network) if flips else network, paths)
         except (OSError, ValueError) as error:  # what the checks before do not look at: all of a volume's voxels
             fault = FieldError(
                 file=sent[0].name,

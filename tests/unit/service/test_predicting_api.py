@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import struct
 import subprocess
 import sys
@@ -187,6 +188,33 @@ def test_probabilities_and_uncertainty_of_a_volume_lie_where_it_does(
         np.testing.assert_allclose(
             opened["uncertainty"].get_fdata(), entropy(probabilities, axis=-1) / np.log(2), atol=1e-4
         )
+
+
+@pytest.mark.parametrize("kind", ["images", "volumes"])
+def test_flips_are_the_mean_over_mirror_images(
+    kind: str, client: TestClient, context: Context, finish_job: Callable[..., str], models: Callable[[str], Workplace]
+) -> None:
+    serve(context, finish_job, models(kind))
+    random = np.random.default_rng(0)
+    shape = (32, 32, 3) if kind == "images" else (16, 16, 16)  # as the network takes it: nothing is resized or padded
+    values = random.integers(0, 256, shape, dtype=np.uint8)
+
+    def probabilities(array: np.ndarray, more: str = "") -> np.ndarray:
+        sink = io.BytesIO()
+        if kind == "images":
+            Image.fromarray(array).save(sink, "PNG")
+        else:
+            sink.write(nib.Nifti1Image(array, np.eye(4)).to_bytes())
+        answer = client.post(f"{URL}?output=probabilities{more}", files={"file": ("x", sink.getvalue())})
+        if kind == "images":
+            return np.load(io.BytesIO(answer.content))["probabilities"].transpose(1, 2, 0)  # type: ignore[no-any-return]
+        return volume(answer.content).get_fdata()
+
+    axes = range(2 if kind == "images" else 3)
+    flips = [some for count in range(4) for some in itertools.combinations(axes, count)]
+    mean = np.mean([np.flip(probabilities(np.flip(values, flip)), flip) for flip in flips], axis=0)
+    np.testing.assert_allclose(probabilities(values, "&flips=true"), mean, atol=1e-5)
+    assert np.abs(probabilities(values) - mean).max() > 1e-3
 
 
 def test_uncertainty_is_between_0_and_1() -> None:

@@ -70,6 +70,9 @@ def test_predict_by_command(run: Callable[..., Result], model: str, workplace: W
     assert nib.Nifti1Image.from_filename(out / names[1]).shape == (40, 30, 25, 3)
     uncertain = nib.Nifti1Image.from_filename(out / names[2]).get_fdata()
     assert 0 <= uncertain.min() < uncertain.max() <= 1
+    flipped = run("predict", model, *files[:2], "--out", tmp_path / "flipped", "--flips")
+    assert flipped.exit_code == 0, flipped.output
+    assert (tmp_path / "flipped" / "a.nii.gz").read_bytes() != truth.encoded
     fewer = run("predict", model, *files[:1], "--out", out)
     assert fewer.exit_code == 2 and "the model needs a_0000 to a_0001" in fewer.output
     assert run("predict", "job-none", *files[:2], "--out", out).exit_code == 2
