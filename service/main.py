@@ -36,6 +36,7 @@ from service.api import (
     over_jobs,
     overlays,
     painting,
+    predicting,
     problems,
     projects,
     reviews,
@@ -54,6 +55,7 @@ from service.jobs.census import Census
 from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
+from service.predictions.predictor import Predictor
 from service.settings import Settings
 from service.web import dataset_pages, job_pages, pages, review_pages
 from workers.contract.store import open_store
@@ -108,11 +110,13 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     )
     app.state.context = context
     app.state.admission = Admission(settings.requests_per_minute, settings.attempts_per_minute, measured)
+    app.state.predictor = Predictor(context.store, settings.predictions, settings.import_limits, measured)
     problems.install(app)
     larger = {
         "/v1/datasets*": settings.max_upload_bytes,
         "/v1/uploads/*": parts.LARGEST_PART,
         "/v1/jobs/*/import": exports.MAX_IMPORT_BYTES,
+        "/v1/models/*:predict": settings.predictions.max_body_bytes,
     }
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
     app.add_middleware(NoSniff)
@@ -142,6 +146,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         class_masks,
         histograms,
         models,
+        predicting,
         overlays,
         maps,
         dataset_overlays,

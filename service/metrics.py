@@ -60,6 +60,13 @@ class Metrics:
         self.database_errors = Counter(
             "dale_database_errors", "Statements that the database refused.", ("statement",), registry=registry
         )
+        self.predictions = Histogram(
+            "dale_prediction_duration_seconds",
+            "Predictions of models, without their wait for a turn; 'busy' were told to come back.",
+            ("outcome",),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
         self.last_round = Gauge(
             "dale_reconciler_last_round_timestamp_seconds",
             "When the reconciler last completed a look at all jobs; 0 where none runs in this process.",

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.datasets.limits import ImportLimits
+from service.predictions.limits import PredictionLimits
 
 # Fragments of values that people copy from examples. Such a secret is worse than none: it looks like one.
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "password", "your-", "your_", "12345")
@@ -46,6 +47,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=4 << 30, ge=1024, description="largest dataset upload in one piece")
     import_limits: ImportLimits = Field(
         default=ImportLimits(), description="what an upload may contain, as JSON: see service.datasets.limits"
+    )
+    predictions: PredictionLimits = Field(
+        default=PredictionLimits(), description="how much is predicted, as JSON: see service.predictions.limits"
     )
 
     ray_address: str = Field(default="", description="Jobs REST URL of a Ray cluster; empty: an own head is started")

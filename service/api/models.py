@@ -22,6 +22,7 @@ from workers.contract.store import ObjectMissing
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_key)], responses=problems(401))
 LINK_SECONDS = 3600
+ONNX = "onnx.zip"  # the export that predicts here
 
 
 class ModelFile(BaseModel):
@@ -48,6 +49,7 @@ class ModelResource(BaseModel):
     metrics: dict[str, Any] | None
     finished_at: datetime | None
     files: list[ModelFile]
+    predict: str | None = Field(description="where it predicts; null: it has no ONNX file")
 
 
 class ModelPage(BaseModel):
@@ -80,6 +82,7 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
             )
             for file in files
         ],
+        predict=f"/v1/models/{job.id}:predict" if any(file.name == ONNX for file in files) else None,
     )
 
 

@@ -20,6 +20,7 @@ from service.cli import (
     metrics,
     one_sample,
     pictures,
+    predictions,
     reproduce,
     reviews,
     samples,
@@ -60,6 +61,7 @@ app.command("metrics")(metrics.show_metrics)
 app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)
+app.command()(predictions.predict)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 

@@ -24,6 +24,7 @@ from service.client.exports import Exports
 from service.client.jobs import Jobs
 from service.client.models import Models
 from service.client.pictures import Pictures
+from service.client.predictions import Predictions
 from service.client.reviews import Reviews
 from service.client.sse import Event
 from service.datasets.options import ImportOptions
@@ -32,5 +33,5 @@ from workers.contract.request import JobSpec
 __all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
 
 
-class Client(Datasets, Jobs, Reviews, Exports, Pictures, Models, Access):
+class Client(Datasets, Jobs, Reviews, Exports, Pictures, Models, Predictions, Access):
     """All that the service does, as methods."""

@@ -22,7 +22,7 @@ class Pictures(Connection):
         """
         answer = self._send("GET", f"{_sample(job_id, sample)}/map")
         kind = answer.headers["content-type"].partition(";")[0]
-        return _written(folder, f"{_file_name(sample)}.{ENDINGS.get(kind, 'map')}", answer.content)
+        return written(folder, f"{_file_name(sample)}.{ENDINGS.get(kind, 'map')}", answer.content)
 
     def fetch_picture(self, job_id: str, sample: str, folder: Path, *, size: int = 1024) -> Path:
         """Download a picture of a sample (WebP): label and prediction outlined, what is doubted laid over it.
@@ -36,7 +36,7 @@ class Pictures(Connection):
             size: longer side, in pixels, from 64 to 2048.
         """
         answer = self._send("GET", f"{_sample(job_id, sample)}/overlay", parameters={"map": True, "size": size})
-        return _written(folder, f"{_file_name(sample)}.webp", answer.content)
+        return written(folder, f"{_file_name(sample)}.webp", answer.content)
 
 
 def _sample(job_id: str, sample: str) -> str:
@@ -48,7 +48,7 @@ def _file_name(sample: str) -> str:
     return re.sub(r"[^\w. +-]", "_", sample).lstrip(".") or "sample"
 
 
-def _written(folder: Path, name: str, content: bytes) -> Path:
+def written(folder: Path, name: str, content: bytes) -> Path:
     """The file appears only whole."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}.partial"

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import databases, ddp, exchange, exports, grid_frames, review_effort, server, startup
+from tests.benchmarks import databases, ddp, exchange, exports, grid_frames, predictions, review_effort, server, startup
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,20 @@ def export_differences() -> dict[str, Figure]:
     return {"export_max_difference": Figure(found, "probability", against, found / exports.TOLERANCE)}
 
 
+def predicting() -> dict[str, Figure]:
+    """Images of 256² pixels predicted over HTTP, eight requests in flight, beside onnxruntime on their arrays."""
+    rates = predictions.measure()
+    ours = float(np.median(rates[:, 0]))
+    bare, script = np.median(rates[:, :1] / rates[:, 1:], axis=0)
+    with_files = "the same and what is done before and after it, from file to mask, in as many threads"
+    return {
+        "predict_over_onnxruntime": Figure(
+            ours, "images/s", "onnxruntime on arrays, as many calls in flight", float(bare)
+        ),
+        "predict_over_script": Figure(ours, "images/s", with_files, float(script)),
+    }
+
+
 SQLITE, POSTGRES = partial(database, "sqlite"), partial(database, "postgres")
 BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "step_over_ddp": step_over_ddp,
@@ -157,6 +171,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Figure]]] = {
     "review_effort_90": review,
     "export_max_difference": export_differences,
     "review_effort_90_plain": review,
+    "predict_over_onnxruntime": predicting,
+    "predict_over_script": predicting,
 }
 
 

@@ -231,11 +231,11 @@ def volume_channels(files: Sequence[nib.Nifti1Image], mask: nib.Nifti1Image | No
     return np.stack([decode_volume(file) for file in files])
 
 
-def encode_volume(values: NDArray[np.integer], source: nib.Nifti1Image) -> bytes:
-    """A mask as .nii.gz, in the shape, orientation and place of the volume that it belongs to.
+def encode_volume(values: NDArray[Any], source: nib.Nifti1Image) -> bytes:
+    """A mask, or other values, as .nii.gz, in the shape, orientation and place of the volume that they belong to.
 
     Args:
-        values: (D, H, W) in RAS+ orientation; the file keeps the type.
+        values: (D, H, W) in RAS+ orientation, or (C, D, H, W), C becoming the fourth axis; the file keeps the type.
         source: the volume's own file.
     """
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
@@ -245,7 +245,7 @@ def encode_volume(values: NDArray[np.integer], source: nib.Nifti1Image) -> bytes
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
-    image = type(source)(apply_orientation(values.transpose(2, 1, 0), back), source.affine, header)
+    image = type(source)(apply_orientation(values.T, back), source.affine, header)
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 

@@ -206,6 +206,12 @@ ROWS = {
     "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
     "GET /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
     "HEAD /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
+    "POST /v1/models/{model_id}:predict": Row(
+        READ,
+        409,  # it has no ONNX file
+        path="/v1/models/{job}:predict",
+        body={"content": "x", "headers": {"Content-Type": "image/png"}},
+    ),
     # Access
     "GET /v1/me": Row(READ),
     "GET /v1/projects": Row(READ, lists=True),

@@ -1,0 +1,1 @@
+"""Masks of images and volumes from trained models, made here by onnxruntime: no torch."""
