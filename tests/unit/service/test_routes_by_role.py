@@ -203,6 +203,12 @@ ROWS = {
     # Models
     "GET /v1/models": Row(READ, lists=True),
     "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
+    "GET /v1/models:compare": Row(READ, 422, path="/v1/models:compare?model={job}&model={job}"),
+    "GET /v1/models/{model_id}/card": Row(READ, path="/v1/models/{job}/card"),
+    "GET /v1/models/{model_id}/lineage": Row(READ, path="/v1/models/{job}/lineage"),
+    "PATCH /v1/models/{model_id}": Row(
+        TRAIN, path="/v1/models/{job}", body={"json": {"stage": "staging"}, "headers": {"If-Match": "*"}}
+    ),
     "GET /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
     "HEAD /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
     # Access
