@@ -58,7 +58,7 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.settings import Settings
-from service.web import dataset_pages, job_pages, pages, review_pages
+from service.web import dataset_pages, job_pages, model_pages, pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -156,6 +156,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         audit,
         dataset_pages,
         job_pages,  # /jobs/new before /jobs/{job_id}
+        model_pages,
         pages,
         review_pages,
     ):

@@ -12,8 +12,20 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import access, datasets, exports, jobs, one_sample, pictures, reproduce, reviews, samples, versions
-from service.cli.options import JobId, Key, Url, connect
+from service.cli import (
+    access,
+    datasets,
+    exports,
+    jobs,
+    models,
+    one_sample,
+    pictures,
+    reproduce,
+    reviews,
+    samples,
+    versions,
+)
+from service.cli.options import Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -27,6 +39,7 @@ app = typer.Typer(
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
 app.add_typer(reviews.app, name="review")
+app.add_typer(models.app, name="models")
 app.command()(datasets.upload)
 app.command()(datasets.datasets)
 app.command()(versions.correct)
@@ -103,12 +116,12 @@ def login(
 
 @app.command()
 def fetch(
-    job_id: JobId,
+    model: models.Model,
     out: Annotated[Path, typer.Argument(help="Folder for the model's files.")],
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Download the model of a job.
+    """Download a model.
 
     Resumes where it was interrupted, and checks the sha256 of every file.
     """
@@ -122,7 +135,7 @@ def fetch(
                 tasks[name] = bar.add_task(name, total=size)
             bar.update(tasks[name], completed=done)
 
-        files = dale.fetch(job_id, out, progress=tell)
+        files = dale.fetch(model, out, progress=tell)
     for file in files:
         terminal.say(str(file))
 

@@ -234,6 +234,9 @@ ROWS = {
     "GET /": Row(READ, page=True, lists=True),
     "GET /datasets/new": Row(TRAIN, page=True),
     "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /models": Row(READ, path="/models", page=True, lists=True),
+    "GET /models/compare": Row(READ, 422, path="/models/compare?model={job}&model={job}", page=True),
+    "GET /models/{model_id}": Row(READ, path="/models/{job}", page=True),
     "GET /jobs/new": Row(TRAIN, path="/jobs/new?dataset={dataset}", page=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
     "GET /jobs/{job_id}/before": Row(READ, 404, path="/jobs/{job}/before", page=True),  # there is no earlier version
