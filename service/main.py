@@ -30,6 +30,9 @@ from service.api import (
     keys,
     maps,
     metrics,
+    model_cards,
+    model_comparison,
+    model_files,
     models,
     neighbours,
     other_masks,
@@ -57,7 +60,7 @@ from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.predictions.predictor import Predictor
 from service.settings import Settings
-from service.web import dataset_pages, job_pages, pages, review_pages
+from service.web import dataset_pages, job_pages, model_pages, pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -147,6 +150,9 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         histograms,
         models,
         predicting,
+        model_files,
+        model_cards,
+        model_comparison,
         overlays,
         maps,
         dataset_overlays,
@@ -155,6 +161,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         audit,
         dataset_pages,
         job_pages,  # /jobs/new before /jobs/{job_id}
+        model_pages,
         pages,
         review_pages,
     ):

@@ -16,11 +16,12 @@ from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
 from service.api.problems import problems
-from service.db import audit, jobs, removal, tables
+from service.db import audit, jobs, models, removal, tables
 from service.errors import Conflict, NotFound
 from service.jobs import checks, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
+from service.models.stages import Stage
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
@@ -309,7 +310,7 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
 def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
     """Remove a job that is over, with its history, its model and everything else that it wrote. There is no way back.
 
-    Refused while another job that is not over starts from its model.
+    Refused while its model is in production, or another job that is not over starts from it.
 
     Where that breaks off, the job is `DELETING`: it has no model any more, and can be deleted again.
     """
@@ -324,6 +325,12 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
             raise Conflict(
                 f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
                 "they are over, or cancel them."
+            )
+        model = models.get(session, job.id)
+        if model is not None and model.stage == Stage.PRODUCTION:
+            raise Conflict(
+                f"The model of job {job.id} is {model.series!r} in production: put another model there, or archive it "
+                f"first (PATCH /v1/models/{job.id})."
             )
         if state is not State.DELETING:
             facts = {"name": job.name, "state": state}

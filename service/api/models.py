@@ -1,28 +1,33 @@
-"""Trained models: what a finished job left, to look at and to download."""
+"""Trained models: each is what a job that has succeeded left, with a name, a number, and what people say of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, require_key
+from service.api.dependencies import CallerDep, SessionDep, ShownProjectDep, TrainDep, require_key
+from service.api.fields import Id
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
-from service.api.problems import problems, respond
-from service.api.ranges import matches, requested
-from service.db import jobs, tables
-from service.errors import NotFound, RangeNotSatisfiable
-from service.jobs.lifecycle import State
+from service.api.problems import problems
+from service.db import audit, jobs, models, tables
+from service.errors import FieldError, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
+from service.models.stages import Stage
+from service.roles import Caller, Role
 from workers.contract.request import NetworkSpec
-from workers.contract.store import ObjectMissing
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_key)], responses=problems(401))
-LINK_SECONDS = 3600
 ONNX = "onnx.zip"  # the export that predicts here
+TAG_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+TagName = Annotated[str, Field(pattern=rf"^{TAG_NAME}$")]
+Words = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
+TagValue = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+IfMatch = Annotated[str | None, Header(description='ETag of the model that was seen, such as "1"; or *')]
 
 
 class ModelFile(BaseModel):
@@ -40,8 +45,16 @@ class ModelResource(BaseModel):
 
     id: str = Field(description="the id of the job that trained it")
     project_id: str
-    name: str
+    name: str = Field(description="of its series: that of the job, or of the dataset where the job has none")
+    version: int = Field(description="number within the series, from 1 on; none is given twice")
+    stage: Stage
+    tags: dict[str, str]
+    description: str
+    intended_use: str = Field(description="what it is for, as its card says; empty: nobody has said it")
+    revision: int = Field(description="grows with every change; the ETag")
     job: str = Field(description="path of that job")
+    card: str = Field(description="path of its model card")
+    lineage: str = Field(description="path of what it came from")
     network: NetworkSpec
     dataset_id: str
     dataset_version: int
@@ -52,6 +65,27 @@ class ModelResource(BaseModel):
     predict: str | None = Field(description="where it predicts; null: it has no ONNX file")
 
 
+class ChangedModel(ModelResource):
+    """A model after a change."""
+
+    archived: str | None = Field(
+        description="the model of the same name that was in production until now, and is archived by this change"
+    )
+
+
+class ModelChange(BaseModel):
+    """What can be changed of a model; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Stage | None = Field(default=None, description="to and from production: for admins")
+    tags: dict[TagName, TagValue] | None = Field(
+        default=None, max_length=50, description="take the place of all that there are"
+    )
+    description: Words | None = None
+    intended_use: Words | None = None
+
+
 class ModelPage(BaseModel):
     """Some models, newest first."""
 
@@ -59,13 +93,22 @@ class ModelPage(BaseModel):
     next_page_token: str | None
 
 
-def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
+def resource(job: tables.Job, model: tables.TrainedModel, files: Sequence[tables.Artifact]) -> ModelResource:
     """A model as the API shows it."""
+    path = f"/v1/models/{job.id}"
     return ModelResource(
         id=job.id,
         project_id=job.project_id,
-        name=job.name,
+        name=model.series,
+        version=model.number,
+        stage=Stage(model.stage),
+        tags=model.tags,
+        description=model.description,
+        intended_use=model.intended_use,
+        revision=model.revision,
         job=f"/v1/jobs/{job.id}",
+        card=f"{path}/card",
+        lineage=f"{path}/lineage",
         network=NetworkSpec.model_validate(job.spec["network"]),
         dataset_id=job.dataset_id,
         dataset_version=job.dataset_version,
@@ -78,7 +121,7 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
                 size=file.size,
                 sha256=file.sha256,
                 media_type=file.media_type,
-                url=f"/v1/models/{job.id}/files/{quote(file.name, safe='')}",
+                url=f"{path}/files/{quote(file.name, safe='')}",
             )
             for file in files
         ],
@@ -86,102 +129,126 @@ def resource(job: tables.Job, files: list[tables.Artifact]) -> ModelResource:
     )
 
 
-def get_model(model_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
-    """The finished job that the path names.
+def seen_model(session: Session, model_id: str, caller: Caller) -> tuple[tables.Job, tables.TrainedModel]:
+    """A model that the caller may see, with its job.
 
     Raises:
-        NotFound: there is none, or it has not succeeded.
+        NotFound: there is none, or the job has not succeeded.
     """
     job = jobs.get_job(session, model_id)
     if job is None or not caller.sees(job.project_id):
         raise NotFound(f"There is no model {model_id!r}.")
-    if job.state != State.SUCCEEDED:
+    found = models.find(session, model_id)
+    if found is None:
         raise NotFound(f"Job {model_id} has no model: it is {job.state}.")
-    return job
+    return found
 
 
-ModelDep = Annotated[tables.Job, Depends(get_model, scope="function")]
+def get_model(model_id: str, session: SessionDep, caller: CallerDep) -> tuple[tables.Job, tables.TrainedModel]:
+    """The model that the path names; raises `NotFound`."""
+    return seen_model(session, model_id, caller)
+
+
+ModelDep = Annotated[tuple[tables.Job, tables.TrainedModel], Depends(get_model, scope="function")]
 
 
 @router.get("", responses=problems(400, 404, 422))
 def list_models(
-    session: SessionDep, project: ShownProjectDep, page_size: PageSize = 50, page_token: PageToken = None
+    session: SessionDep,
+    project: ShownProjectDep,
+    name: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="only models of this name")
+    ] = None,
+    version: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="only this number of each name")] = None,
+    stage: Annotated[
+        Stage | None, Query(description="only models at this stage; production: one at most of a name")
+    ] = None,
+    tag: Annotated[
+        str | None,
+        Query(
+            pattern=rf"^{TAG_NAME}(=[^\x00]{{0,200}})?$", description="only models with this tag: `key`, or `key=value`"
+        ),
+    ] = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
 ) -> ModelPage:
-    """Models, that of the newest job first."""
-    arguments = {"list": "models", "project": project}
+    """Models, that of the newest job first. `?name=lesions&stage=production` finds the one that is in use."""
+    arguments = {"list": "models", "project": project, "name": name, "version": version, "stage": stage, "tag": tag}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=project, state=State.SUCCEEDED, after=after, limit=limit + 1)
+    key, equals, value = tag.partition("=") if tag else (None, "", "")
+    wanted = models.Wanted(name, version, stage, key, value if equals else None)
+    found = models.page(session, project, wanted, limit + 1, after)
     token = None
     if len(found) > limit:
-        last = found[limit - 1]
+        last = found[limit - 1][0]
         token = encode([last.created_at.isoformat(), last.id], arguments)
-    models = [resource(job, jobs.artifacts(session, job.id)) for job in found[:limit]]
-    return ModelPage(models=models, next_page_token=token)
+    listed = [resource(job, model, jobs.artifacts(session, job.id)) for job, model in found[:limit]]
+    return ModelPage(models=listed, next_page_token=token)
 
 
 @router.get("/{model_id}", responses=problems(404))
-def read_model(job: ModelDep, session: SessionDep) -> ModelResource:
-    """A model with its files."""
-    return resource(job, jobs.artifacts(session, job.id))
+def read_model(found: ModelDep, session: SessionDep, response: Response) -> ModelResource:
+    """A model with its files. The ETag is what a change has to show."""
+    job, model = found
+    response.headers["ETag"] = etag(model)
+    return resource(job, model, jobs.artifacts(session, job.id))
 
 
-BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+@router.patch("/{model_id}", responses=problems(400, 403, 404, 412, 413, 422, 428))
+def change_model(
+    model_id: Id,
+    change: ModelChange,
+    caller: TrainDep,
+    session: SessionDep,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ChangedModel:
+    """Say what a model is for, tag it, or move it on.
+
+    `If-Match` says which state of it was seen. Whatever was in production under the same name is archived when another
+    model takes its place: nobody who asks for the one in production ever finds two, or none between.
+    """
+    jobs.lock_job(session, model_id)  # that it is not deleted meanwhile
+    job, model = seen_model(session, model_id, caller)
+    model = models.lock(session, model)
+    _expect(model, if_match)
+    changes = change.model_dump(exclude_none=True, mode="json")
+    stages = {Stage(model.stage), change.stage or Stage(model.stage)}
+    if len(stages) > 1 and Stage.PRODUCTION in stages and not caller.role.includes(Role.ADMIN):
+        fault = FieldError(field="stage", reason=f"the key's role is {caller.role}", hint="ask an admin of the project")
+        raise Forbidden("What is in production is decided by admins: others' scripts fetch it.", [fault])
+    former = models.in_production(session, model) if change.stage is Stage.PRODUCTION else None
+    archived = None
+    if former is not None and former.job_id != model.job_id:
+        archived = former.job_id
+        former.stage = Stage.ARCHIVED
+        former.revision += 1
+        session.flush()  # before the other takes its place: there is one at any time
+        instead = {"stage": Stage.ARCHIVED, "instead": model.job_id}
+        audit.add(session, caller, audit.Action.MODEL_CHANGE, archived, job.project_id, **instead)
+    changes = {name: value for name, value in changes.items() if getattr(model, name) != value}
+    for name, value in changes.items():
+        setattr(model, name, value)
+    if changes:
+        model.revision += 1
+        facts = {"name": model.series, "version": model.number, **changes}
+        audit.add(session, caller, audit.Action.MODEL_CHANGE, model.job_id, job.project_id, **facts)
+    response.headers["ETag"] = etag(model)
+    shown = resource(job, model, jobs.artifacts(session, job.id))
+    return ChangedModel(**shown.model_dump(), archived=archived)
 
 
-@router.head("/{model_id}/files/{name}", include_in_schema=False)
-@router.get(
-    "/{model_id}/files/{name}",
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "the file", "content": BINARY},
-        206: {"description": "the part that was asked for", "content": BINARY},
-        304: {"description": "the client's copy is the file"},
-        307: {"description": "where the file is: a link to the object store that holds for an hour"},
-        **problems(404, 416),
-    },
-)
-def download(name: str, job: ModelDep, session: SessionDep, context: ContextDep, request: Request) -> Response:
-    """A file of a model; its ETag is its sha256. Knows `Range` and `If-Range`, so a download can be resumed."""
-    file = jobs.get_artifact(session, job.id, name)
-    if file is None:
-        raise NotFound(f"Model {job.id} has no file {name!r}.")
-    etag = f'"{file.sha256}"'
-    headers = {
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": _disposition(job.id, file.name),
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
-    if matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    if request.method == "GET":
-        link = context.store.presigned_get(file.key, LINK_SECONDS, f"{job.id}-{file.name}", file.media_type)
-        if link is not None:
-            return RedirectResponse(link, status_code=307, headers={"Cache-Control": "no-store"})
-    span = requested(request, file.size, etag)
-    if span is not None and span.length == 0:
-        return respond(
-            request,
-            RangeNotSatisfiable.status,
-            RangeNotSatisfiable.title,
-            f"The file has {file.size} bytes.",
-            headers={"Content-Range": f"bytes */{file.size}"},
+def etag(model: tables.TrainedModel) -> str:
+    """The ETag of what is said of a model."""
+    return f'"{model.revision}"'
+
+
+def _expect(model: tables.TrainedModel, if_match: str | None) -> None:
+    if if_match is None:
+        raise PreconditionRequired("Say which state of the model you have seen: If-Match with its ETag.")
+    if if_match.strip() not in {"*", etag(model)}:
+        raise PreconditionFailed(
+            f"Model {model.job_id} was changed meanwhile: its revision is {model.revision}. Look at it again."
         )
-    start, length = (span.start, span.length) if span else (0, file.size)
-    headers["Content-Length"] = str(length)
-    if span is not None:
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    status = 206 if span is not None else 200
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=file.media_type)
-    try:
-        content = context.store.read(file.key, start, length)
-    except ObjectMissing as error:
-        raise NotFound(f"The file {name!r} of model {job.id} is gone from the object store.") from error
-    return StreamingResponse(content, status_code=status, headers=headers, media_type=file.media_type)
-
-
-def _disposition(job_id: str, name: str) -> str:
-    return f'attachment; filename="{job_id}-{name}"'  # both are plain by the contract: no quoting is needed

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from service.api.dependencies import CallerDep, ContextDep, require_key
-from service.api.models import ONNX, get_model
+from service.api.models import ONNX, seen_model
 from service.api.problems import problems
 from service.db import jobs
 from service.errors import Conflict, FieldError, Invalid
@@ -46,7 +46,7 @@ def get_model_file(model_id: str, context: ContextDep, caller: CallerDep) -> Mod
         Conflict: it has no such file.
     """
     with context.database.read() as session:
-        job = get_model(model_id, session, caller)
+        job, _ = seen_model(session, model_id, caller)
         file = jobs.get_artifact(session, job.id, ONNX)
         if file is None:
             fault = FieldError(

@@ -18,6 +18,7 @@ from service.cli import (
     exports,
     jobs,
     metrics,
+    models,
     one_sample,
     pictures,
     predictions,
@@ -26,7 +27,7 @@ from service.cli import (
     samples,
     versions,
 )
-from service.cli.options import JobId, Key, Url, connect
+from service.cli.options import Key, Url, connect
 
 app = typer.Typer(
     help="Train lesion segmentation on masks that cannot all be trusted, and learn which ones to look at.",
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
 app.add_typer(reviews.app, name="review")
+app.add_typer(models.app, name="models")
 app.command()(datasets.upload)
 app.command()(datasets.datasets)
 app.command()(versions.correct)
@@ -118,12 +120,12 @@ def login(
 
 @app.command()
 def fetch(
-    job_id: JobId,
+    model: models.Model,
     out: Annotated[Path, typer.Argument(help="Folder for the model's files.")],
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Download the model of a job.
+    """Download a model.
 
     Resumes where it was interrupted, and checks the sha256 of every file.
     """
@@ -137,7 +139,7 @@ def fetch(
                 tasks[name] = bar.add_task(name, total=size)
             bar.update(tasks[name], completed=done)
 
-        files = dale.fetch(job_id, out, progress=tell)
+        files = dale.fetch(model, out, progress=tell)
     for file in files:
         terminal.say(str(file))
 

@@ -29,6 +29,7 @@ class Action(StrEnum):
     JOB_RETRY = "job.retry"
     JOB_PRIORITY = "job.priority"
     JOB_DELETE = "job.delete"
+    MODEL_CHANGE = "model.change"
     PROJECT_CREATE = "project.create"
     PROJECT_CHANGE = "project.change"
     KEY_CREATE = "key.create"

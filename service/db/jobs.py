@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db import confidences, held_out
+from service.db import confidences, held_out, models
 from service.db.tables import (
     Artifact,
     Attempt,
@@ -99,7 +99,7 @@ def earlier_job(session: Session, job: Job) -> Job | None:
 
 
 def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
-    """Move a job by the rules and tell whoever watches; terminal states get their time."""
+    """Move a job by the rules and tell whoever watches; terminal states get their time, success its model."""
     job.state = move(State(job.state), target)
     if target is not State.QUEUED:
         job.waiting_for = ""
@@ -107,6 +107,8 @@ def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
         job.started_at = now()
     if target.terminal:
         job.finished_at = now()
+    if target is State.SUCCEEDED:
+        models.register(session, job)
     add_event(session, job.id, "state", {"state": target, **event})
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -368,6 +369,42 @@ class Artifact(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     media_type: Mapped[str] = mapped_column(String(128))
+
+
+class ModelSeries(Base):
+    """The models of a project that have one name, numbered 1, 2, 3, …; no number is given twice."""
+
+    __tablename__ = "model_series"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    newest: Mapped[int]  # number that was given last, also where that model is deleted by now
+
+
+class TrainedModel(Base):
+    """What people say of the model of a job that has succeeded; what the job knows is not repeated here."""
+
+    __tablename__ = "models"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "series"], ["model_series.project_id", "model_series.name"]),
+        Index("ix_models_number", "project_id", "series", "number", unique=True),
+        Index(
+            "ix_models_production",
+            "project_id",
+            "series",
+            unique=True,
+            sqlite_where=text("stage = 'production'"),
+            postgresql_where=text("stage = 'production'"),
+        ),
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    series: Mapped[str] = mapped_column(String(200))
+    number: Mapped[int]
+    stage: Mapped[str] = mapped_column(String(16), default="none")
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    description: Mapped[str] = mapped_column(Text, default="")
+    intended_use: Mapped[str] = mapped_column(Text, default="")
+    revision: Mapped[int] = mapped_column(default=1)  # grows with every change
 
 
 class Event(Base):

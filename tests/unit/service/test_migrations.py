@@ -9,9 +9,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from service.db import access, audit, migrations
+from service.db import access, audit, migrations, models
 from service.db.session import open_database
-from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Job, Sample
+from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
 from service.roles import SERVICE, Role
 
 
@@ -277,5 +277,39 @@ def test_samples_from_before_splits_are_all_trained_on(both_databases: str) -> N
     migrations.downgrade(database.engine, "0005")
     with database.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM samples")).scalar() == 1
+    migrations.upgrade(database.engine)
+    database.close()
+
+
+def test_jobs_that_had_succeeded_get_their_models(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0013")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    (job,) = FIRST_ROWS["jobs"]
+    job = {**job, "project_id": DEFAULT_PROJECT, "attempts_before": 0}
+    other: dict[str, object]
+    with database.write.begin() as session:
+        for name in ("datasets", "dataset_versions"):
+            (row,) = FIRST_ROWS[name]
+            new = {"train_count": 1} if name == "dataset_versions" else {"project_id": DEFAULT_PROJECT}
+            session.execute(insert(metadata.tables[name]), row | new)
+        for number, other in enumerate(
+            ({"name": " polyps"}, {"name": ""}, {"name": "polyps"}, {"name": "polyps", "state": "FAILED"})
+        ):
+            finished = {"finished_at": datetime(2026, 1, 9 - number, tzinfo=UTC)}
+            session.execute(insert(metadata.tables["jobs"]), job | {"id": f"job-{number}"} | finished | other)
+    migrations.upgrade(database.engine)
+    with database.write.begin() as session:
+        found = {row.job_id: (row.series, row.number, row.stage) for row in session.scalars(select(TrainedModel))}
+        assert found == {
+            "job-2": ("polyps", 1, "none"),  # it was over first
+            "job-0": ("polyps", 2, "none"),
+            "job-1": ("lesions", 1, "none"),
+        }
+        row = session.get_one(Job, "job-3")
+        row.state = "SUCCEEDED"
+        assert models.register(session, row).number == 3
+    migrations.downgrade(database.engine, "0013")
     migrations.upgrade(database.engine)
     database.close()

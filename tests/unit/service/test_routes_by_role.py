@@ -204,6 +204,12 @@ ROWS = {
     # Models
     "GET /v1/models": Row(READ, lists=True),
     "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
+    "GET /v1/models:compare": Row(READ, 422, path="/v1/models:compare?model={job}&model={job}"),
+    "GET /v1/models/{model_id}/card": Row(READ, path="/v1/models/{job}/card"),
+    "GET /v1/models/{model_id}/lineage": Row(READ, path="/v1/models/{job}/lineage"),
+    "PATCH /v1/models/{model_id}": Row(
+        TRAIN, path="/v1/models/{job}", body={"json": {"stage": "staging"}, "headers": {"If-Match": "*"}}
+    ),
     "GET /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
     "HEAD /v1/models/{model_id}/files/{name}": Row(READ, path="/v1/models/{job}/files/model.bin"),
     "POST /v1/models/{model_id}:predict": Row(
@@ -235,6 +241,9 @@ ROWS = {
     "GET /": Row(READ, page=True, lists=True),
     "GET /datasets/new": Row(TRAIN, page=True),
     "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /models": Row(READ, path="/models", page=True, lists=True),
+    "GET /models/compare": Row(READ, 422, path="/models/compare?model={job}&model={job}", page=True),
+    "GET /models/{model_id}": Row(READ, path="/models/{job}", page=True),
     "GET /jobs/new": Row(TRAIN, path="/jobs/new?dataset={dataset}", page=True),
     "GET /jobs/{job_id}": Row(READ, path="/jobs/{job}", page=True),
     "GET /jobs/{job_id}/before": Row(READ, 404, path="/jobs/{job}/before", page=True),  # there is no earlier version

@@ -1,0 +1,1 @@
+"""What is said of trained models: stages, cards, lineage, comparisons."""
