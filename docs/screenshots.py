@@ -103,6 +103,7 @@ def main() -> None:
             page = browser.new_context(viewport=VIEW).new_page()
             page.goto(f"{url}/login")
             page.screenshot(path=OUT / "login.jpg", type="jpeg", quality=70)
+            page.goto("about:blank")  # else only the part behind # would change
             page.goto(f"{url}/login#{key}")
             page.wait_for_url(f"{url}/")
             photograph(page, url, ids)

@@ -141,7 +141,7 @@ def read_review(row: RowDep, session: SessionDep, response: Response) -> ReviewD
     return ReviewDetail(**seen.model_dump(), history=history)
 
 
-@router.put("/samples/{sample}/review", responses=problems(403, 412, 413, 428, 503))
+@router.put("/samples/{sample}/review", responses=problems(400, 403, 412, 413, 428, 503))
 def put_review(
     dataset_id: str,
     number: VersionNumber,
