@@ -116,7 +116,7 @@ def decide_labels(job_id: str, wanted: ManyDecisions, context: ContextDep, calle
         return _answer(wanted.labels, rows, done, faults)
 
 
-@router.post("/reviews:undo")
+@router.post("/reviews:undo", responses=problems(413))
 def undo_labels(job_id: str, wanted: ManyLabels, context: ContextDep, caller: ReviewDep) -> ManyOutcomes:
     """Go back, for many labels, to what was decided before; those that somebody has decided about since stay."""
     job, rows = _read(context, caller, job_id, wanted.labels)

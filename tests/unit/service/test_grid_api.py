@@ -143,9 +143,9 @@ def test_values_become_their_places_in_the_list() -> None:
     assert png(class_numbers(mask, [0, 80, 255]))
 
 
-def test_volumes_have_no_such_masks(client: TestClient, context: Context, scripted: ModuleType) -> None:
+def test_masks_of_volumes_come_by_the_slice(client: TestClient, context: Context, scripted: ModuleType) -> None:
     job_id = finish_volumes(context, scripted, upload_volumes(client)["id"])
     answer = client.get(f"/v1/jobs/{job_id}/samples/case_000/masks/label")
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"] == "kind"
+    assert answer.json()["errors"][0]["field"] == "slice"
     assert cards(client, f"/v1/jobs/{job_id}", 0)[0]["depth"] == 10

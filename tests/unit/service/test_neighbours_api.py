@@ -69,7 +69,10 @@ def test_damage_is_told_and_not_shown(client: TestClient, job: str, context: Con
     elif damage == "cut":
         store.put(key, store.get(key)[:-20])
     elif damage == "another table":
-        store.put(key, tables.to_parquet(pa.table({"ordinal": [0], "dice": [1.0]}, schema=tables.TEST_SCORES)))
+        store.put(
+            key,
+            tables.to_parquet(pa.table({"ordinal": [0], "dice": [1.0], "classes": [None]}, schema=tables.TEST_SCORES)),
+        )
     elif damage == "another rank's":
         store.put(key, store.get(keys.neighbours(JOB, 1, RANKS)))
     else:
