@@ -37,8 +37,9 @@ export async function order(query) {
   return (await ask(`${job}/samples:order?${new URLSearchParams(query)}`)).json();
 }
 
-export async function facets({ order_by, order, ...query }) {
-  return (await ask(`${job}/samples:facets?${new URLSearchParams(query)}`)).json();
+export async function facets(query) {
+  const filter = query.filter(([name]) => name !== "order_by" && name !== "order");
+  return (await ask(`${job}/samples:facets?${new URLSearchParams(filter)}`)).json();
 }
 
 export async function cards(ordinals, signal) {
