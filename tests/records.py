@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from service.api.dependencies import Context
 from service.db import jobs
-from service.db.tables import Upload, now
+from service.db.base import now
+from service.db.tables import Upload
 from service.db.uploads import KEPT, UploadState
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag

@@ -16,8 +16,8 @@ from service import logging
 from service.api.admission import Admission
 from service.api.fields import Id
 from service.db import access, projects
+from service.db.base import now
 from service.db.session import Database
-from service.db.tables import now
 from service.errors import FieldError, Forbidden, Unauthorized
 from service.jobs.cluster import Cluster
 from service.roles import Caller, Role

@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.api.dependencies import CallerDep, Context, ContextDep
-from service.db.tables import IdempotencyKey, now
+from service.db.base import now
+from service.db.tables import IdempotencyKey
 from service.errors import Conflict, FieldError, Invalid
 
 KEPT = timedelta(hours=24)

@@ -18,7 +18,7 @@ from service.api.fields import Moment, Name
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
 from service.db import access, audit, projects, tables
-from service.db.tables import now
+from service.db.base import now
 from service.errors import Conflict, FieldError, Invalid
 from service.roles import Caller, Role
 

@@ -19,7 +19,7 @@ from service.api.problems import problems
 from service.api.uploading import TargetDep, UploadFields
 from service.datasets import background, parts
 from service.db import tables, uploads
-from service.db.tables import now
+from service.db.base import now
 from service.db.uploads import UploadState
 from service.errors import Conflict, FieldError, Invalid
 from workers.contract import keys

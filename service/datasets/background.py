@@ -12,7 +12,8 @@ from service.datasets import parts
 from service.datasets.importing import Import
 from service.datasets.options import ImportOptions
 from service.db import audit, datasets, uploads
-from service.db.tables import Upload, now
+from service.db.base import now
+from service.db.tables import Upload
 from service.db.uploads import UploadState
 from service.errors import FieldError, Invalid
 from service.roles import Caller

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from service import logging
 from service.db import datasets
+from service.db.base import now
 from service.db.session import Database
-from service.db.tables import now
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore, StoreUnavailable
 

@@ -19,7 +19,8 @@ from service.datasets.options import ImportOptions
 from service.datasets.rows import sample_rows, sample_table
 from service.datasets.storing import Unpacking
 from service.db import datasets
-from service.db.tables import Dataset, now
+from service.db.base import now
+from service.db.tables import Dataset
 from workers.contract import keys, tables
 from workers.contract.store import ObjectStore, StoreUnavailable
 

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import ApiKey, BrowserSession, now
+from service.db.base import now
+from service.db.tables import ApiKey, BrowserSession
 from service.errors import NotFound
 from service.roles import Caller, Role
 

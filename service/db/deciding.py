@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.db.tables import Review, ReviewEvent, Sample, now
+from service.db.base import now
+from service.db.tables import Review, ReviewEvent, Sample
 from service.reviews.decisions import Decision
 from service.roles import Caller
 

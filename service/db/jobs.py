@@ -10,19 +10,8 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.db import confidences, held_out, models
-from service.db.tables import (
-    Artifact,
-    Attempt,
-    Base,
-    Confidence,
-    Dataset,
-    DatasetVersion,
-    Epoch,
-    Event,
-    Job,
-    JobSample,
-    now,
-)
+from service.db.base import Base, now
+from service.db.tables import Artifact, Attempt, Confidence, Dataset, DatasetVersion, Epoch, Event, Job, JobSample
 from service.jobs.lifecycle import State, move
 from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
 

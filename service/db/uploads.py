@@ -9,7 +9,8 @@ from enum import StrEnum
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import Upload, now
+from service.db.base import now
+from service.db.tables import Upload
 from service.errors import NotFound
 
 KEPT = timedelta(days=7)

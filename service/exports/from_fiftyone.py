@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -26,11 +25,10 @@ from service.errors import FieldError, Invalid
 from service.exports.as_fiftyone import SAMPLES
 from service.exports.drawn import EMPTY, Area, Drawn, said
 from service.exports.kinds import Source
-from service.exports.members import ZIP, chunks
+from service.exports.members import ZIP, json_of
 from service.exports.rows import unreadable
 from service.reviews.decisions import Decision
 
-MAX_BYTES = 128 << 20
 HINT = "export it with dataset_type=fo.types.FiftyOneDataset, and send the zip of that folder"
 FACTS = ("sample", "mask_sha256", "revision", "note")
 MASKS = {str(Source.LABEL): str(Source.LABEL), str(Source.PREDICTION): str(Source.PREDICTION), "correction": ""}
@@ -45,17 +43,7 @@ def read(file: IO[bytes], limits: ImportLimits) -> list[Drawn]:
         Invalid: it is no such file; names every sample that cannot be used.
     """
     fetch = _fetch(file, limits)
-    content = bytearray()
-    for chunk in chunks(file, limits, SAMPLES, HINT):
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise Invalid(
-                "The file is too large.", [unreadable(f"has more than {MAX_BYTES} bytes", "send it in parts")]
-            )
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The file cannot be read.", [unreadable(f"is no JSON: {error}", HINT)]) from error
+    parsed = json_of(file, limits, SAMPLES, HINT)
     if not isinstance(parsed, dict) or not isinstance(parsed.get("samples"), list):
         raise Invalid("The file cannot be read.", [unreadable("has no list of samples", HINT)])
     faults: list[FieldError] = []

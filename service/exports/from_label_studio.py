@@ -6,7 +6,6 @@ without strokes says nothing of the mask.
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import IO, Any
 
@@ -17,10 +16,9 @@ from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid
 from service.exports.as_label_studio import DECISION, MASK, NOTE
 from service.exports.drawn import Area, Bools, Drawn, class_value, said
-from service.exports.members import chunks
+from service.exports.members import json_of
 from service.exports.rows import unreadable
 
-MAX_BYTES = 128 << 20
 HINT = "export the project as JSON (not JSON-MIN), and send that file"
 FACTS = ("sample", "mask_sha256", "revision")
 
@@ -66,17 +64,7 @@ def read(file: IO[bytes], limits: ImportLimits) -> list[Drawn]:
     Raises:
         Invalid: it is no such file; names every task that cannot be used.
     """
-    content = bytearray()
-    for chunk in chunks(file, limits, "tasks.json", HINT):
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise Invalid(
-                "The file is too large.", [unreadable(f"has more than {MAX_BYTES} bytes", "send it in parts")]
-            )
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The file cannot be read.", [unreadable(f"is no JSON: {error}", HINT)]) from error
+    parsed = json_of(file, limits, "tasks.json", HINT)
     if not isinstance(parsed, list):
         raise Invalid("The file cannot be read.", [unreadable("is no list of tasks", HINT)])
     faults: list[FieldError] = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.limits import ImportLimits
@@ -13,6 +14,7 @@ from service.exports.rows import unreadable
 
 ZIP = b"PK"
 CHUNK = 1 << 20
+MAX_JSON = 128 << 20
 
 
 def chunks(file: IO[bytes], limits: ImportLimits, name: str, hint: str) -> Iterator[bytes]:
@@ -41,3 +43,16 @@ def chunks(file: IO[bytes], limits: ImportLimits, name: str, hint: str) -> Itera
             reason = f"has more than {limits.max_member_bytes} bytes"
             raise Invalid("The file is too large.", [unreadable(reason, "send it in parts")])
         yield chunk
+
+
+def json_of(file: IO[bytes], limits: ImportLimits, name: str, hint: str) -> Any:
+    """What the JSON of `chunks` holds; raises `Invalid` as that does, and for no JSON or one above `MAX_JSON` bytes."""
+    content = bytearray()
+    for chunk in chunks(file, limits, name, hint):
+        content += chunk
+        if len(content) > MAX_JSON:
+            raise Invalid("The file is too large.", [unreadable(f"has more than {MAX_JSON} bytes", "send it in parts")])
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The file cannot be read.", [unreadable(f"is no JSON: {error}", hint)]) from error

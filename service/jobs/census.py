@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import logging
+from service.db.base import now
 from service.db.session import Database
-from service.db.tables import Job, now
+from service.db.tables import Job
 from service.jobs.lifecycle import State
 
 log = logging.get(__name__)

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from service import logging
 from service.api.dependencies import Context
 from service.db import jobs
-from service.db.tables import Job, now
+from service.db.base import now
+from service.db.tables import Job
 from service.jobs import ingest
 from service.jobs.capacity import Resources, needs
 from service.jobs.lag import IngestLag

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from service.db.tables import Base, UtcDateTime
+from service.db.base import UtcDateTime
+from service.db.tables import Job  # with every other table
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
@@ -14,7 +15,7 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Job.metadata,
     render_as_batch=True,  # SQLite cannot alter tables in place
     compare_type=True,
     render_item=render_item,

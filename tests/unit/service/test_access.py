@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, audit
-from service.db.tables import DEFAULT_PROJECT, ApiKey, now
+from service.db.base import now
+from service.db.tables import DEFAULT_PROJECT, ApiKey
 from service.embedded import CannotServeError, let_in
 from service.main import open_context
 from service.roles import Role

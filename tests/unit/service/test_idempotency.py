@@ -12,7 +12,8 @@ from sqlalchemy import update
 
 from service.api.dependencies import Context
 from service.db import access
-from service.db.tables import IdempotencyKey, now
+from service.db.base import now
+from service.db.tables import IdempotencyKey
 from service.jobs import checks
 
 API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"

@@ -246,7 +246,7 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(
 def left_of(context: Context, job_id: str) -> list[str]:
     """Names of the tables and keys of the objects that still have something of a job."""
     with context.database.read() as session:
-        owned = {table: table.c.job_id for table in tables.Base.metadata.sorted_tables if "job_id" in table.c}
+        owned = {table: table.c.job_id for table in tables.Job.metadata.sorted_tables if "job_id" in table.c}
         owned[tables.Job.__table__] = tables.Job.__table__.c.id
         found = [
             t.name for t, column in owned.items() if session.scalar(select(column).where(column == job_id).limit(1))

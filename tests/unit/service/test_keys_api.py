@@ -14,7 +14,8 @@ from sqlalchemy import update
 from service.api import events
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access
-from service.db.tables import DEFAULT_PROJECT, ApiKey, BrowserSession, now
+from service.db.base import now
+from service.db.tables import DEFAULT_PROJECT, ApiKey, BrowserSession
 
 KEYS = f"/v1/projects/{DEFAULT_PROJECT}/keys"
 Make = Callable[..., TestClient]

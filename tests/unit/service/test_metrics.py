@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.dependencies import Context
 from service.db import jobs
+from service.db.base import now
 from service.db.session import open_database
-from service.db.tables import now
 from service.jobs import census
 from service.jobs.census import Census
 from service.jobs.lifecycle import State

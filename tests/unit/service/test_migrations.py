@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.db import access, audit, migrations, models
 from service.db.session import open_database
-from service.db.tables import DEFAULT_PROJECT, Base, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
+from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
 from service.roles import SERVICE, Role
 
 
@@ -20,10 +20,10 @@ def test_migrated_schema_is_the_one_of_the_tables(both_databases: str) -> None:
     migrations.upgrade(database.engine)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, Job.metadata) == []
     # Autogenerate does not compare these two.
     found = inspect(database.engine)
-    for table in Base.metadata.tables.values():
+    for table in Job.metadata.tables.values():
         assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
         keys = {tuple(key["constrained_columns"]) for key in found.get_foreign_keys(table.name)}
         assert keys == {tuple(c.name for c in key.columns) for key in table.foreign_key_constraints}
@@ -37,7 +37,7 @@ def test_up_down_up(both_databases: str) -> None:
     migrations.downgrade(database.engine, "base")
     assert set(inspect(database.engine).get_table_names()) == {"alembic_version"}
     migrations.upgrade(database.engine)
-    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", *Base.metadata.tables}
+    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", *Job.metadata.tables}
     database.close()
 
 

@@ -15,7 +15,7 @@ from schemathesis.openapi import from_asgi
 
 from service.api.dependencies import Context
 from service.db import access, jobs, projects
-from service.db.tables import now
+from service.db.base import now
 from service.jobs.ingest import read_result
 from service.roles import Role
 from service.settings import Settings

@@ -21,7 +21,7 @@ from sqlalchemy import event, func, select
 from service.api.dependencies import Context
 from service.datasets.collecting import collect
 from service.datasets.limits import ImportLimits
-from service.db.tables import Base, now
+from service.db.base import Base, now
 from service.settings import Settings
 from workers.contract import keys, tables
 from workers.contract.store import StoreUnavailable

@@ -13,7 +13,8 @@ from service.api.dependencies import Context
 from service.datasets.collecting import collect
 from service.datasets.importing import Import
 from service.db import datasets, jobs, uploads
-from service.db.tables import DEFAULT_PROJECT, AuditEntry, Base, DatasetVersion, now
+from service.db.base import Base, now
+from service.db.tables import DEFAULT_PROJECT, AuditEntry, DatasetVersion
 from tests.records import put_upload
 from workers.contract import keys
 from workers.contract.request import JobSpec
