@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
+from service.api.dependencies import CallerDep, Context, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
@@ -22,6 +22,7 @@ from service.jobs import checks, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.models.stages import Stage
+from service.resources.cross_validations import FoldOf
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
@@ -54,6 +55,7 @@ class JobResource(BaseModel):
     priority: int = Field(description="of those that wait, jobs of higher priority start first")
     spec: JobSpec
     reproduces: str | None = Field(description="the job that it repeats, which may be deleted by now")
+    cross_validation: FoldOf | None = Field(description="the fold that it is tested on; null: it is no part of one")
     attempt: int = Field(
         description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
     )
@@ -111,6 +113,7 @@ def resource(job: tables.Job) -> JobResource:
         priority=job.priority,
         spec=JobSpec.model_validate(job.spec),
         reproduces=job.reproduces,
+        cross_validation=_fold_of(job),
         attempt=job.attempt,
         epochs_done=job.epochs_done,
         progress=Progress.model_validate(job.progress) if job.progress else None,
@@ -131,6 +134,13 @@ def resource(job: tables.Job) -> JobResource:
             model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
         ),
     )
+
+
+def _fold_of(job: tables.Job) -> FoldOf | None:
+    if job.cross_validation_id is None or job.fold is None:
+        return None
+    path = f"/v1/cross-validations/{job.cross_validation_id}"
+    return FoldOf(id=job.cross_validation_id, fold=job.fold, path=path)
 
 
 def get_job(job_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
@@ -272,13 +282,24 @@ def change_job(job_id: str, change: JobChange, caller: TrainDep, session: Sessio
 @router.post("/{job_id}:cancel", status_code=202, responses=problems(403, 404))
 def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
     """End a job; its workers are gone within seconds. Asking again, or too late, changes nothing."""
+    end(session, caller, job_id)
+    return resource(_seen(jobs.get_job(session, job_id), job_id, caller))
+
+
+def end(session: Session, caller: Caller, job_id: str) -> bool:
+    """End a job, and put it down in the audit trail; tells whether there was something to end.
+
+    Raises:
+        NotFound: there is no such job for this caller.
+    """
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     target = on_cancel(State(job.state))
-    if target != job.state:
-        audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
-        jobs.set_state(session, job, target)
-        session.flush()
-    return resource(job)
+    if target == job.state:
+        return False
+    audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
+    jobs.set_state(session, job, target)
+    session.flush()
+    return True
 
 
 @router.post("/{job_id}:retry", status_code=202, responses=problems(403, 404, 409, 422))
@@ -317,25 +338,40 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
     # Not the request's session: the state is committed before the first object goes, so that nobody is offered a model
     # of which half is there, and the row goes last, so that what is left can still be found.
     with context.sessions.begin() as session:
-        job = _seen(jobs.lock_job(session, job_id), job_id, caller)
-        state = State(job.state)
-        if not state.terminal:
-            raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
-        if waiting := jobs.that_start_from(session, job.id):
-            raise Conflict(
-                f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
-                "they are over, or cancel them."
-            )
-        model = models.get(session, job.id)
-        if model is not None and model.stage == Stage.PRODUCTION:
-            raise Conflict(
-                f"The model of job {job.id} is {model.series!r} in production: put another model there, or archive it "
-                f"first (PATCH /v1/models/{job.id})."
-            )
-        if state is not State.DELETING:
-            facts = {"name": job.name, "state": state}
-            audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)
-            jobs.set_state(session, job, State.DELETING)
+        allow_deletion(session, caller, job_id)
+    erase(context, job_id)
+
+
+def allow_deletion(session: Session, caller: Caller, job_id: str) -> None:
+    """Make a job one that is `DELETING`, and put it down in the audit trail.
+
+    Raises:
+        NotFound: there is no such job for this caller.
+        Conflict: it must stay; says why.
+    """
+    job = _seen(jobs.lock_job(session, job_id), job_id, caller)
+    state = State(job.state)
+    if not state.terminal:
+        raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
+    if waiting := jobs.that_start_from(session, job.id):
+        raise Conflict(
+            f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
+            "they are over, or cancel them."
+        )
+    model = models.get(session, job.id)
+    if model is not None and model.stage == Stage.PRODUCTION:
+        raise Conflict(
+            f"The model of job {job.id} is {model.series!r} in production: put another model there, or archive it "
+            f"first (PATCH /v1/models/{job.id})."
+        )
+    if state is not State.DELETING:
+        facts = {"name": job.name, "state": state}
+        audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)
+        jobs.set_state(session, job, State.DELETING)
+
+
+def erase(context: Context, job_id: str) -> None:
+    """Remove what is left of a job that is `DELETING`: its objects, then its rows."""
     for key in list(context.store.list(keys.job(job_id))):
         context.store.delete(key)
     removal.remove_job(context.database, job_id)

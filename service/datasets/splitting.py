@@ -65,6 +65,27 @@ def numbered(rows: Iterable[R]) -> list[dict[str, Any]]:
     return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(ordered)]
 
 
+def united(groups: Sequence[str], links: Iterable[Pair]) -> list[str]:
+    """What each sample is drawn with: its group, or where groups hang together the smallest of their names.
+
+    Args:
+        groups: of each sample.
+        links: places of two that belong together.
+    """
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (above := parent.get(key, key)) != key:
+            parent[key] = parent.get(above, above)
+            key = above
+        return key
+
+    for a, b in links:
+        first, second = sorted((root(groups[a]), root(groups[b])))
+        parent[second] = first
+    return [root(group) for group in groups]
+
+
 def is_held_out(seed: int, group: str, share: float) -> bool:
     """Whether a group is held out: its hash, as a number in [0, 1), is below the share."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
@@ -107,18 +128,8 @@ def _grouped_by(pattern: str, samples: list[CheckedSample], found: Findings) -> 
 
 def _drawn(samples: list[CheckedSample], options: ImportOptions, alike: Iterable[Pair]) -> list[bool]:
     """Whether each is held out; groups with images that are nearly the same go the same way."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while (above := parent.get(key, key)) != key:
-            parent[key] = parent.get(above, above)
-            key = above
-        return key
-
-    for a, b in alike:
-        first, second = sorted((root(_key(samples[a])), root(_key(samples[b]))))
-        parent[second] = first  # the smallest name stands for all
-    return [is_held_out(options.split_seed, root(_key(sample)), options.test_share) for sample in samples]
+    groups = united([_key(sample) for sample in samples], alike)
+    return [is_held_out(options.split_seed, group, options.test_share) for group in groups]
 
 
 def _check_given(samples: list[CheckedSample], alike: Iterable[Pair], found: Findings) -> None:

@@ -49,17 +49,17 @@ def page(
         order_by: the metric.
     """
     sign = -1 if order_by == "hd95" else 1  # of a distance the largest is the worst
-    value = sign * _value(order_by)
+    worst = sign * value(order_by)
     query = select(HeldOutSample).where(HeldOutSample.job_id == job_id)
     if after is not None:
-        query = query.where(tuple_(value, HeldOutSample.ordinal) > tuple_(literal(sign * after[0], Double), after[1]))
-    return session.scalars(query.order_by(value, HeldOutSample.ordinal).limit(size)).all()
+        query = query.where(tuple_(worst, HeldOutSample.ordinal) > tuple_(literal(sign * after[0], Double), after[1]))
+    return session.scalars(query.order_by(worst, HeldOutSample.ordinal).limit(size)).all()
 
 
 def place(row: HeldOutSample, order_by: MetricName) -> tuple[float, int]:
     """Where a sample stands in the order by a metric."""
-    value = getattr(row, order_by)
-    return (UNDEFINED[order_by] if value is None else value), row.ordinal
+    found = getattr(row, order_by)
+    return (UNDEFINED[order_by] if found is None else found), row.ordinal
 
 
 def values(session: Session, job_id: str, metric: MetricName, limit: int) -> list[tuple[str, float]]:
@@ -72,7 +72,8 @@ def values(session: Session, job_id: str, metric: MetricName, limit: int) -> lis
     return [(name, value) for name, value in session.execute(query.order_by(HeldOutSample.ordinal))]
 
 
-def _value(metric: MetricName) -> ColumnElement[float]:
+def value(metric: MetricName) -> ColumnElement[float]:
+    """What samples are ordered by: a metric, with something behind all others where it is undefined."""
     column: Any = getattr(HeldOutSample, metric)
     return column if metric == "dice" else func.coalesce(column, UNDEFINED[metric])
 

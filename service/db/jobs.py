@@ -80,9 +80,14 @@ def page_of_jobs(
 
 
 def earlier_job(session: Session, job: Job) -> Job | None:
-    """The newest job that has succeeded over an earlier version of a job's dataset, or None."""
+    """The newest job that has succeeded over an earlier version of a job's dataset, or None; of a fold none."""
+    if job.cross_validation_id is not None:
+        return None
     query = select(Job).where(
-        Job.dataset_id == job.dataset_id, Job.dataset_version < job.dataset_version, Job.state == State.SUCCEEDED
+        Job.dataset_id == job.dataset_id,
+        Job.dataset_version < job.dataset_version,
+        Job.state == State.SUCCEEDED,
+        Job.cross_validation_id.is_(None),
     )
     return session.scalar(query.order_by(Job.dataset_version.desc(), Job.created_at.desc(), Job.id.desc()).limit(1))
 

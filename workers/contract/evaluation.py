@@ -10,6 +10,7 @@ from workers.contract.model import Model
 
 MetricName = Literal["dice", "iou", "hd95", "precision", "recall"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+ClassValues = dict[MetricName, list[float | None]]  # of a sample: a value for each foreground class
 LEVEL = 0.95  # of the intervals
 
 

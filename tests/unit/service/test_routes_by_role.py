@@ -20,6 +20,7 @@ from PIL import Image
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
+from service.db.tables import CrossValidation
 from service.jobs.ingest import read_result
 from service.roles import Role
 from service.settings import Settings
@@ -33,6 +34,7 @@ UNKNOWN = {
     "dataset": "ds-none",
     "job": "job-none",
     "queued": "queued-none",
+    "folded": "cv-none",
     "key": "key-none",
     "upload": "upl-none",
 }
@@ -43,9 +45,9 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}` and `{key}`: then the route is
-    tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is
-    looked through.
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}`, `{folded}` and `{key}`: then
+    the route is tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what
+    it shows is looked through.
     """
 
     needs: str
@@ -73,6 +75,7 @@ DATASET = "/v1/datasets/{dataset}"
 UPLOAD = "/v1/uploads/{upload}"
 SAMPLES = f"/v1/jobs/{{job}}/samples/{SAMPLE}"
 REVIEWED = f"{DATASET}/versions/1/samples/{SAMPLE}/review"
+FOLDED = "/v1/cross-validations/{folded}"
 KEYS = "/v1/projects/{project}/keys"
 ROWS = {
     "GET /healthz": Row(NOBODY),
@@ -201,6 +204,16 @@ ROWS = {
     "POST /v1/jobs/{job_id}/import": Row(
         REVIEW, path="/v1/jobs/{job}/import?format=csv", body={"content": "sample,mask_sha256,decision"}
     ),
+    # Cross-validations
+    "GET /v1/cross-validations": Row(READ, lists=True),
+    "POST /v1/cross-validations": Row(
+        TRAIN, 202, foreign=422, body={"json": {"job": {"dataset_id": "{dataset}"}, "folds": 2}}
+    ),
+    "GET /v1/cross-validations/{cross_validation_id}": Row(READ, path=FOLDED),
+    "GET /v1/cross-validations/{cross_validation_id}/metrics": Row(READ, path=f"{FOLDED}/metrics"),
+    "GET /v1/cross-validations/{cross_validation_id}/samples": Row(READ, path=f"{FOLDED}/samples"),
+    "DELETE /v1/cross-validations/{cross_validation_id}": Row(TRAIN, 409, path=FOLDED),  # its jobs are not over
+    "POST /v1/cross-validations/{cross_validation_id}:cancel": Row(TRAIN, 202, path=f"{FOLDED}:cancel"),
     # Models
     "GET /v1/models": Row(READ, lists=True),
     "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
@@ -328,7 +341,14 @@ def world(
     with context.sessions.begin() as session:
         for side in sides:
             side["queued"] = side["job"].replace("job", "queued")
-            jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
+            queued = jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
+            side["folded"] = side["job"].replace("job", "cv")
+            queued.cross_validation_id, queued.fold = side["folded"], 1
+            spec = JobSpec(dataset_id=side["dataset"]).model_dump(mode="json")
+            row = CrossValidation(id=side["folded"], project_id=side["project"], name="", seed=0, left_out=0, spec=spec)
+            row.dataset_id, row.dataset_version, row.first_version = side["dataset"], 1, 1_000_000_000
+            row.folds = [{"samples": 3, "groups": 3}] * 2
+            session.add(row)
     keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
     with context.sessions.begin() as session:
         for who, key in keys.items():
