@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
-from service.api.fields import Id
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.jobs import allow_deletion, end, erase
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
@@ -32,6 +32,7 @@ from service.resources.cross_validations import (
     OutOfFoldSample,
     PostedCrossValidation,
 )
+from service.resources.fields import Id
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.evaluation import METRICS, MetricName
@@ -167,7 +168,7 @@ def cancel_cross_validation(cross_validation_id: str, caller: TrainDep, session:
     ended = [end(session, caller, job.id) for job in cross_validations.jobs_of(session, [row.id])]
     if any(ended):
         facts = {"jobs": sum(ended)}
-        audit.add(session, caller, audit.Action.CROSS_VALIDATION_CANCEL, row.id, row.project_id, **facts)
+        audit.add(session, caller, Action.CROSS_VALIDATION_CANCEL, row.id, row.project_id, **facts)
     session.flush()
     return resource(session, [row])[0]
 
@@ -192,7 +193,7 @@ def delete_cross_validation(cross_validation_id: str, caller: TrainDep, context:
         row = _seen(cross_validations.find(session, cross_validation_id, lock=True), cross_validation_id, caller)
         lists = [keys.version(row.dataset_id, row.first_version + fold) for fold in range(len(row.folds))]
         facts = {"name": row.name, "jobs": len(found)}
-        audit.add(session, caller, audit.Action.CROSS_VALIDATION_DELETE, row.id, row.project_id, **facts)
+        audit.add(session, caller, Action.CROSS_VALIDATION_DELETE, row.id, row.project_id, **facts)
         try:
             cross_validations.remove(session, row)
         except IntegrityError as error:

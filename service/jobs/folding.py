@@ -9,10 +9,11 @@ from typing import Self
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.api.dependencies import Context
 from service.api.jobs import queue
 from service.datasets.folds import FIRST_NUMBER, LAST_NUMBER, check, deal, fold_rows, version_of_fold
-from service.datasets.pairs import Media
+from service.datasets.kinds import Media
 from service.datasets.rows import Row, channel_names, sample_table
 from service.db import audit, datasets, jobs
 from service.db.tables import CrossValidation, Dataset, DatasetVersion
@@ -103,7 +104,7 @@ class Folding:
         )
         session.add(row)
         facts = {"name": name, "dataset_id": row.dataset_id, "dataset_version": row.dataset_version, "folds": folds}
-        audit.add(session, caller, audit.Action.CROSS_VALIDATION_CREATE, row.id, row.project_id, **facts)
+        audit.add(session, caller, Action.CROSS_VALIDATION_CREATE, row.id, row.project_id, **facts)
         try:
             for place in range(folds):
                 derived = Derived(version=row.dataset_version, fold=place + 1, folds=folds, cross_validation=row.id)

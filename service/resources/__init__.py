@@ -1,1 +1,1 @@
-"""What the API takes and answers, as models that need nothing but pydantic: server and client share them."""
+"""What the API takes and gives, as pydantic models: all that a client needs to know of the service."""

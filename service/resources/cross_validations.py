@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.jobs.lifecycle import State
+from service.resources.posting import Priority
 from workers.contract.evaluation import ClassValues, Evaluation, Finite, MetricName
 from workers.contract.request import JobSpec
 
@@ -42,9 +42,7 @@ class PostedCrossValidation(BaseModel):
     )
     folds: int = Field(default=5, ge=2, le=MOST_FOLDS, description="how many; as many jobs are trained")
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the draw; another one puts other groups together")
-    priority: Annotated[
-        int, Field(ge=-10, le=10, description="of each of its jobs; above 0 it is for the project's admins")
-    ] = 0
+    priority: Priority = 0
 
     @model_validator(mode="after")
     def _models_are_not_exported(self) -> PostedCrossValidation:
