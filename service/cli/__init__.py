@@ -14,6 +14,7 @@ import typer
 
 from service.cli import (
     access,
+    cross_validations,
     datasets,
     exports,
     jobs,
@@ -42,6 +43,7 @@ app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
 app.add_typer(reviews.app, name="review")
 app.add_typer(models.app, name="models")
+app.add_typer(cross_validations.app, name="cross-validations")
 app.command()(datasets.upload)
 app.command()(datasets.datasets)
 app.command()(versions.correct)
@@ -50,6 +52,7 @@ app.command("delete-dataset")(versions.delete_dataset)
 app.command()(access.audit)
 app.command()(access.whoami)
 app.command()(jobs.train)
+app.command()(cross_validations.cross_validate)
 app.command()(jobs.jobs)
 app.command("job")(jobs.show_job)
 # A priority can be negative, which click would take for an option.

@@ -18,10 +18,10 @@ Everything that it raises on purpose is a `ClientError`.
 from __future__ import annotations
 
 from service.client.access import Access
+from service.client.cross_validations import CrossValidations
 from service.client.datasets import Datasets
 from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
 from service.client.exports import Exports
-from service.client.jobs import Jobs
 from service.client.models import Models
 from service.client.pictures import Pictures
 from service.client.predictions import Predictions
@@ -33,5 +33,5 @@ from workers.contract.request import JobSpec
 __all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
 
 
-class Client(Datasets, Jobs, Reviews, Exports, Pictures, Models, Predictions, Access):
+class Client(Datasets, CrossValidations, Reviews, Exports, Pictures, Models, Predictions, Access):
     """All that the service does, as methods."""
