@@ -63,7 +63,7 @@ from service.predictions.predictor import Predictor
 from service.resources.painting import PaintedSlices
 from service.resources.problems import Problem
 from service.settings import Settings
-from service.web import dataset_pages, job_pages, model_pages, pages, review_pages
+from service.web import cross_validation_pages, dataset_pages, job_pages, model_pages, pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -165,6 +165,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         audit,
         dataset_pages,
         job_pages,  # /jobs/new before /jobs/{job_id}
+        cross_validation_pages,
         model_pages,
         pages,
         review_pages,

@@ -66,11 +66,18 @@ def evaluation_of(session: Session, job: Job) -> dict[str, Any] | None:
     evaluation = Evaluation.model_validate(job.evaluation)
     strips = [strip(session, job.id, metric, evaluation.hd95_unit) for metric in METRICS]
     return {
+        **summary_of(evaluation),
+        "strips": [one for one in strips if one is not None],
+        "worst": held_out.page(session, job.id, WORST, None),
+    }
+
+
+def summary_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The values of the macros of `evaluation_parts.html`."""
+    return {
         "of": evaluation,
         "titles": {**TITLES, "hd95": f"HD95 ({evaluation.hd95_unit})"},
-        "strips": [one for one in strips if one is not None],
         "diagrams": [diagram(one) for one in evaluation.calibration],
-        "worst": held_out.page(session, job.id, WORST, None),
     }
 
 

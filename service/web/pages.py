@@ -24,7 +24,7 @@ from service.errors import Invalid, NotFound, TooManyRequests
 from service.jobs.lifecycle import State
 from service.roles import Caller, Role
 from service.slices import Place
-from service.web.charts import points
+from service.web.charts import points, version_name
 from service.web.job_live import live
 
 FOLDER = Path(__file__).parent
@@ -39,7 +39,7 @@ HEADERS = {
 router = APIRouter(include_in_schema=False)
 static = StaticFiles(directory=FOLDER / "static")
 templates = Jinja2Templates(directory=FOLDER / "templates")
-templates.env.globals.update(points=points, quote=lambda text: quote(text, safe=""))
+templates.env.globals.update(points=points, quote=lambda text: quote(text, safe=""), version_name=version_name)
 SessionCookie = Annotated[str | None, Cookie(alias=SESSION_COOKIE)]
 
 

@@ -254,6 +254,8 @@ ROWS = {
     "GET /": Row(READ, page=True, lists=True),
     "GET /datasets/new": Row(TRAIN, page=True),
     "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /cross-validations": Row(READ, page=True, lists=True),
+    "GET /cross-validations/{cross_validation_id}": Row(READ, path="/cross-validations/{folded}", page=True),
     "GET /models": Row(READ, path="/models", page=True, lists=True),
     "GET /models/compare": Row(READ, 422, path="/models/compare?model={job}&model={job}", page=True),
     "GET /models/{model_id}": Row(READ, path="/models/{job}", page=True),
