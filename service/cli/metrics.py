@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "precision": "precision"
 
 def show_metrics(
     job_id: Annotated[str, typer.Argument(metavar="JOB|CV", help="Id of a job, or of a cross-validation (cv-…).")],
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them as a picture (SVG) instead.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -30,7 +32,13 @@ def show_metrics(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        if job_id.startswith("cv-"):
+        cross_validated = job_id.startswith("cv-")
+        if svg is not None:
+            draw = dale.cross_validated_metrics_svg if cross_validated else dale.metrics_svg
+            svg.write_text(draw(job_id), encoding="utf-8")
+            terminal.say(str(svg))
+            return
+        if cross_validated:
             from service.cli.cross_validation_tables import say_metrics
 
             pooled = dale.cross_validated_metrics(job_id)

@@ -55,6 +55,10 @@ class CrossValidations(Jobs):
         """Metrics over all folds whose jobs have succeeded, with intervals, and which have not."""
         return self._get(CrossValidationMetrics, f"{PATH}/{part(cross_validation_id)}/metrics")
 
+    def cross_validated_metrics_svg(self, cross_validation_id: str) -> str:
+        """The same as a picture."""
+        return self._send("GET", f"{PATH}/{part(cross_validation_id)}/metrics.svg").text
+
     def out_of_fold(
         self,
         cross_validation_id: str,

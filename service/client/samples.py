@@ -133,6 +133,10 @@ class Samples(Connection):
         """Metrics over all samples that a job was not trained on, with intervals, and calibration."""
         return self._get(JobMetrics, f"{_job(job_id)}/metrics")
 
+    def metrics_svg(self, job_id: str) -> str:
+        """The same as a picture."""
+        return self._send("GET", f"{_job(job_id)}/metrics.svg").text
+
     def sample(self, job_id: str, name: str) -> SampleResource:
         """What a job believes of one sample now."""
         return self._get(SampleResource, f"{_job(job_id)}/samples/{part(name)}")

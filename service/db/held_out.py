@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.db.datasets import ROWS_AT_ONCE
 from service.db.tables import HeldOutSample, Job, Sample
-from workers.contract.evaluation import METRICS, MetricName
+from workers.contract.evaluation import METRICS, ClassValues, MetricName
 
 # Keeps the place of an undefined value in the order from bad to good: behind all others.
 UNDEFINED = {name: -1.0 if name == "hd95" else 2.0 for name in METRICS}
@@ -70,6 +70,12 @@ def values(session: Session, job_id: str, metric: MetricName, limit: int) -> lis
     step = max(1, -(-count // limit))
     query = select(HeldOutSample.name, column).where(*within, HeldOutSample.ordinal % step == 0)
     return [(name, value) for name, value in session.execute(query.order_by(HeldOutSample.ordinal))]
+
+
+def class_values(session: Session, job_id: str) -> list[tuple[str, ClassValues | None]]:
+    """Name and class values of every held-out sample, by its ordinal; None of a job that did not say them."""
+    query = select(HeldOutSample.name, HeldOutSample.classes).where(HeldOutSample.job_id == job_id)
+    return [(name, classes) for name, classes in session.execute(query.order_by(HeldOutSample.ordinal))]
 
 
 def value(metric: MetricName) -> ColumnElement[float]:

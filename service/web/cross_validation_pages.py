@@ -17,7 +17,7 @@ from service.db.tables import CrossValidation
 from service.jobs import pooled
 from service.resources.cross_validations import CrossValidationMetrics
 from service.roles import Role
-from service.web.evaluation import TITLES, WIDTH, summary_of
+from service.web.evaluation import TITLES, WIDTH, summary_of, title_of
 from service.web.pages import VisitorDep, missing, page, to_sign_in
 from workers.contract.evaluation import METRICS, MetricName
 
@@ -130,7 +130,7 @@ def strip(
     top = max(value for _, _, value in found) or 1.0 if metric == "hd95" else 1.0
     lane = {fold: LANE * (place + 0.5) for place, fold in enumerate(metrics.counted)}
     some = found[:: -(-len(found) // MOST_DOTS)]
-    title = f"HD95 ({unit})" if metric == "hd95" else TITLES[metric]
+    title = title_of(metric, unit)
     spread = next(one for one in metrics.spread if one.metric == metric)  # the first is the mean over classes
     means = [(fold, mean) for fold, mean in zip(metrics.counted, spread.folds, strict=True) if mean is not None]
     words = ", ".join(f"fold {fold} {mean:.3f}" for fold, mean in means)

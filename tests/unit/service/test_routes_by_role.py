@@ -179,6 +179,7 @@ ROWS = {
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/metrics": Row(READ, path="/v1/jobs/{job}/metrics"),
+    "GET /v1/jobs/{job_id}/metrics.svg": Row(READ, 404, path="/v1/jobs/{job}/metrics.svg"),  # nothing was held out
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
@@ -211,6 +212,7 @@ ROWS = {
     ),
     "GET /v1/cross-validations/{cross_validation_id}": Row(READ, path=FOLDED),
     "GET /v1/cross-validations/{cross_validation_id}/metrics": Row(READ, path=f"{FOLDED}/metrics"),
+    "GET /v1/cross-validations/{cross_validation_id}/metrics.svg": Row(READ, 404, path=f"{FOLDED}/metrics.svg"),
     "GET /v1/cross-validations/{cross_validation_id}/samples": Row(READ, path=f"{FOLDED}/samples"),
     "DELETE /v1/cross-validations/{cross_validation_id}": Row(TRAIN, 409, path=FOLDED),  # its jobs are not over
     "POST /v1/cross-validations/{cross_validation_id}:cancel": Row(TRAIN, 202, path=f"{FOLDED}:cancel"),
