@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import dale
 from workers.contract import keys, tables
+from workers.contract.evaluation import Evaluation
 from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard
 from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
@@ -104,7 +105,7 @@ def write_result(
     gather(None)
     if run.rank != 0:
         return
-    description = describe_model(run, learner, samples, summary)
+    description = describe_model(run, learner, samples, summary, evaluation)
     description, exported, reports = publish_exports(run, samples, weights, description)
     files = [
         _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
@@ -188,14 +189,17 @@ def _write_volumes(
             looks.keep(torch.tensor([ordinal]))
 
 
-def describe_model(run: Run, learner: Learner, samples: AnySamples, test: dict[str, float]) -> bytes:
-    """`model.json`: how to build the network again, what its input and output mean, and its Dice on held-out samples.
+def describe_model(
+    run: Run, learner: Learner, samples: AnySamples, test: dict[str, float], evaluation: Evaluation | None
+) -> bytes:
+    """`model.json`: how to build the network again, what input and output mean, and how well it does.
 
     Args:
         run: this rank's view of the run.
         learner: what has learned.
         samples: what from.
         test: of `Scores.write`; empty if no sample is held out.
+        evaluation: the same with intervals, class by class.
     """
     spec = run.request.spec
     description = {
@@ -209,6 +213,7 @@ def describe_model(run: Run, learner: Learner, samples: AnySamples, test: dict[s
         "classes": samples.classes,
         "mask_values": samples.mask_values,
         **test,
+        **({"evaluation": evaluation.model_dump(mode="json")} if evaluation else {}),
         "job_id": run.request.job_id,
         "spec": spec.model_dump(mode="json"),
     }
