@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make the virtual environment with pinned dependencies
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,postgres,tracing,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,train,postgres,tracing,dev]'
 	touch $@
 
 demo: $(STAMP)  ## the main job, end to end; DATA=folder uses your own images/ and masks/
