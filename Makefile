@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST ?= --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-real bench check format clean
+.PHONY: help setup demo test test-real bench client check format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test-real: $(STAMP)  ## the slower tests on real parts: PostgreSQL, S3, Ray, Chr
 
 bench: $(STAMP)  ## quick benchmarks against peers, into build/bench.json; ONLY=name runs one
 	$(BIN)/python -m tests.benchmarks.bench $(if $(ONLY),--only '$(ONLY)')
+
+client: $(STAMP)  ## write the synchronous client from the asynchronous one
+	$(BIN)/python -P service/client/from_async.py
 
 check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

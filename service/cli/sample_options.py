@@ -10,7 +10,7 @@ from service.reviews.decisions import DecisionState
 from service.reviews.reasons import ReasonKind
 
 if TYPE_CHECKING:
-    from service.client.samples import SampleQuery
+    from service.client.queries import SampleQuery
 
 Text = Annotated[str | None, typer.Option("--text", help="Part of the name, or of the note of the decision.")]
 Reason = Annotated[ReasonKind | None, typer.Option("--reason", help="Why the label is doubted.")]
@@ -37,7 +37,7 @@ def query(
     confidence_max: float | None,
 ) -> SampleQuery:
     """What these options ask for."""
-    from service.client.samples import SampleQuery
+    from service.client.queries import SampleQuery
 
     return SampleQuery(
         text=text,

@@ -1,3 +1,4 @@
+# Made from asynchronous/access.py by `make client`: change that.
 """What the client does with projects, keys and the audit trail."""
 
 from __future__ import annotations

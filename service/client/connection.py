@@ -1,3 +1,5 @@
+# ruff: noqa: UP028
+# Made from asynchronous/connection.py by `make client`: change that.
 """The connection under the client: what is sent, sent again, and paged through."""
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ TRIES = 3
 
 
 class Connection:
-    """A connection to the service; close it, or use it in a `with` block.
+    """A connection to the service; close it, or let `with` do that.
 
     Args:
         url: where the service is, for example http://127.0.0.1:8000.
@@ -57,7 +59,8 @@ class Connection:
         asked = {"page_size": PAGE, **given(parameters)}
         while True:
             page = kind.model_validate_json(self._send("GET", url, parameters=asked).content)
-            yield from items(page)
+            for item in items(page):
+                yield item
             token = getattr(page, "next_page_token", None)
             if not token:
                 return
@@ -88,3 +91,14 @@ class Connection:
                 except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                     if isinstance(error, httpx.ConnectError) or not left:
                         raise
+
+
+def opened(response: httpx.Response) -> httpx.Response:
+    """The answer of a stream, passed on if it is none of an error.
+
+    Raises:
+        Refused: it is an error.
+    """
+    if response.status_code >= 400:
+        response.read()  # what went wrong is in the body
+    return check(response)

@@ -1,3 +1,4 @@
+# Made from asynchronous/datasets.py by `make client`: change that.
 """What the client does with datasets."""
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import httpx
 
 from service.client.connection import Connection
 from service.client.errors import check, reaching
+from service.client.files import CountedFile, Progress
 from service.client.sending import send_in_parts
-from service.client.transfer import CountedFile, Progress
 from service.client.wire import given, idempotency, part
 from service.datasets.options import ImportOptions
 from service.resources.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource

@@ -1,3 +1,5 @@
+# ruff: noqa: SIM117
+# Made from asynchronous/exports.py by `make client`: change that.
 """What the client does with exports and imports."""
 
 from __future__ import annotations
@@ -6,9 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from service.client.connection import Connection
+from service.client.connection import Connection, opened
 from service.client.errors import check, reaching
-from service.client.transfer import CountedFile
+from service.client.transfer import pieces
 from service.client.wire import given, part
 from service.exports.kinds import Format, Source
 from service.resources.exports import Imported
@@ -42,10 +44,9 @@ class Exports(Connection):
         url = f"/v1/jobs/{part(job_id)}/export"
         partial = out.with_name(f".{out.name}.partial")
         try:
-            with reaching(self.url), self._http.stream("GET", url, params=asked, timeout=PATIENT) as response:
-                check(response)
-                with partial.open("wb") as sink:
-                    for chunk in response.iter_bytes():
+            with reaching(self.url), partial.open("wb") as sink:
+                with self._http.stream("GET", url, params=asked, timeout=PATIENT) as response:
+                    for chunk in opened(response).iter_bytes():
                         sink.write(chunk)
             return partial.replace(out)
         finally:
@@ -53,9 +54,9 @@ class Exports(Connection):
 
     def import_decisions(self, job_id: str, kind: Format, file: Path, *, force: bool = False) -> Imported:
         """Take decisions from a file that was exported and filled in; all of them, or none."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.stat().st_size)}
         asked = given({"format": kind, "force": force})
-        with CountedFile(file, None) as content, reaching(self.url):
+        with file.open("rb") as content, reaching(self.url):
             url = f"/v1/jobs/{part(job_id)}/import"
-            response = self._http.post(url, content=content, params=asked, headers=headers, timeout=PATIENT)
+            response = self._http.post(url, content=pieces(content), params=asked, headers=headers, timeout=PATIENT)
         return Imported.model_validate_json(check(response).content)

@@ -1,11 +1,12 @@
+# Made from asynchronous/pictures.py by `make client`: change that.
 """What the client does with pictures: what a job doubts of a label, as numbers and drawn."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from service.client.connection import Connection
+from service.client.files import file_name, written
 from service.client.wire import part
 
 ENDINGS = {"image/png": "png", "application/gzip": "nii.gz"}
@@ -22,7 +23,7 @@ class Pictures(Connection):
         """
         answer = self._send("GET", f"{_sample(job_id, sample)}/map")
         kind = answer.headers["content-type"].partition(";")[0]
-        return written(folder, f"{_file_name(sample)}.{ENDINGS.get(kind, 'map')}", answer.content)
+        return written(folder, f"{file_name(sample)}.{ENDINGS.get(kind, 'map')}", answer.content)
 
     def fetch_picture(self, job_id: str, sample: str, folder: Path, *, size: int = 1024) -> Path:
         """Download a picture of a sample (WebP): label and prediction outlined, what is doubted laid over it.
@@ -36,21 +37,8 @@ class Pictures(Connection):
             size: longer side, in pixels, from 64 to 2048.
         """
         answer = self._send("GET", f"{_sample(job_id, sample)}/overlay", parameters={"map": True, "size": size})
-        return written(folder, f"{_file_name(sample)}.webp", answer.content)
+        return written(folder, f"{file_name(sample)}.webp", answer.content)
 
 
 def _sample(job_id: str, sample: str) -> str:
     return f"/v1/jobs/{part(job_id)}/samples/{part(sample)}"
-
-
-def _file_name(sample: str) -> str:
-    """A name may be anything; that of the file leads nowhere else."""
-    return re.sub(r"[^\w. +-]", "_", sample).lstrip(".") or "sample"
-
-
-def written(folder: Path, name: str, content: bytes) -> Path:
-    """The file appears only whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.partial"
-    partial.write_bytes(content)
-    return partial.replace(folder / name)
