@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
@@ -17,6 +18,7 @@ from service.client.sse import Event, EventParser
 from service.client.waiting import sleep
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
+from service.resources.histograms import ConfidenceHistogram
 from service.resources.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.resources.posting import JobPlan
 from workers.contract.environment import Environment
@@ -100,6 +102,15 @@ class Jobs(Samples):
     def delete(self, job_id: str) -> None:
         """Remove a job that is over, with its model and everything else of it."""
         self._send("DELETE", f"/v1/jobs/{part(job_id)}", timeout=DELETE_TIMEOUT)
+
+    def job_schema(self) -> dict[str, Any]:
+        """JSON Schema of what `train` posts: every option with its bounds and default."""
+        schema: dict[str, Any] = self._send("GET", "/v1/jobs/schema").json()
+        return schema
+
+    def histogram(self, job_id: str) -> ConfidenceHistogram:
+        """How a job's confidences are spread, epoch by epoch."""
+        return self._get(ConfidenceHistogram, f"/v1/jobs/{part(job_id)}/histogram")
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""

@@ -15,7 +15,15 @@ from service.client.errors import check, reaching
 from service.client.files import CountedFile, Progress
 from service.client.wire import given, idempotency, part
 from service.datasets.options import ImportOptions
-from service.resources.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource
+from service.resources.datasets import (
+    DatasetPage,
+    DatasetResource,
+    DatasetSample,
+    DatasetSamplePage,
+    VersionList,
+    VersionResource,
+)
+from service.resources.uploads import UploadResource
 from service.resources.versions import ChangedSample, Changes, DifferencePage
 
 # Uploads are checked file by file before the answer comes.
@@ -86,6 +94,22 @@ class Datasets(Connection):
     def datasets(self, *, project: str | None = None) -> AsyncIterator[DatasetResource]:
         """Datasets, newest first; of one `project`, for the operator."""
         return self._pages(DatasetPage, "/v1/datasets", {"project": project}, lambda page: page.datasets)
+
+    async def versions(self, dataset_id: str) -> list[VersionResource]:
+        """The versions of a dataset, newest first."""
+        return (await self._get(VersionList, f"/v1/datasets/{part(dataset_id)}/versions")).versions
+
+    async def version(self, dataset_id: str, number: int) -> VersionResource:
+        """One version of a dataset."""
+        return await self._get(VersionResource, f"/v1/datasets/{part(dataset_id)}/versions/{number}")
+
+    async def upload_state(self, upload_id: str) -> UploadResource:
+        """How far an upload in parts has come."""
+        return await self._get(UploadResource, f"/v1/uploads/{part(upload_id)}")
+
+    async def discard_upload(self, upload_id: str) -> None:
+        """Give an upload in parts up, with the parts that have arrived."""
+        await self._send("DELETE", f"/v1/uploads/{part(upload_id)}")
 
     async def correct(
         self, dataset_id: str, *, masks: Path | None = None, exclude: Sequence[str] = (), base: int | None = None

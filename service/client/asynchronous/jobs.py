@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
@@ -15,6 +16,7 @@ from service.client.errors import Unreachable, reaching
 from service.client.sse import Event, EventParser
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
+from service.resources.histograms import ConfidenceHistogram
 from service.resources.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.resources.posting import JobPlan
 from workers.contract.environment import Environment
@@ -98,6 +100,15 @@ class Jobs(Samples):
     async def delete(self, job_id: str) -> None:
         """Remove a job that is over, with its model and everything else of it."""
         await self._send("DELETE", f"/v1/jobs/{part(job_id)}", timeout=DELETE_TIMEOUT)
+
+    async def job_schema(self) -> dict[str, Any]:
+        """JSON Schema of what `train` posts: every option with its bounds and default."""
+        schema: dict[str, Any] = (await self._send("GET", "/v1/jobs/schema")).json()
+        return schema
+
+    async def histogram(self, job_id: str) -> ConfidenceHistogram:
+        """How a job's confidences are spread, epoch by epoch."""
+        return await self._get(ConfidenceHistogram, f"/v1/jobs/{part(job_id)}/histogram")
 
     def epochs(self, job_id: str) -> AsyncIterator[EpochResource]:
         """Metrics of the finished epochs, in order."""

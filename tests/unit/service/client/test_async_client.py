@@ -195,3 +195,13 @@ def test_what_broke_off_goes_on(url: str, folder: Path, monkeypatch: pytest.Monk
     with as_archive(folder) as archive:
         awaited(partial(work, archive))
     assert sent == ["1", "2", "2", "3", "4"]
+
+
+def test_the_example_of_the_guide_runs(url: str, finished_job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/commands.md").read_text(), re.DOTALL)
+    example = example.replace("http://127.0.0.1:8000", url).replace("RUNNING", "SUCCEEDED")
+    names: dict[str, Any] = {"key": KEY}
+    exec(compile(example, "docs/commands.md", "exec"), names)  # noqa: S102
+    anyio.run(names["main"])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{finished_job} ") and "404" in said
