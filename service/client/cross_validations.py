@@ -1,3 +1,4 @@
+# Made from asynchronous/cross_validations.py by `make client`: change that.
 """What the client does with cross-validations."""
 
 from __future__ import annotations
