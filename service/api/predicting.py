@@ -17,7 +17,7 @@ from service.api.models import ONNX, seen_model
 from service.api.problems import problems
 from service.db import jobs
 from service.errors import Conflict, FieldError, Invalid
-from service.predictions.answers import NIFTI, NUMPY, PNG, ZIP
+from workers.contract.answers import NIFTI, NUMPY, PNG, ZIP
 from service.predictions.inputs import SentFile
 from service.predictions.kinds import Output
 from service.predictions.predictor import Predictor

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid, PayloadTooLarge, ServiceError, TooManyRequests
 from service.metrics import Metrics
-from service.predictions.answers import Answer, answer
-from service.predictions.flips import over_flips
+from workers.contract.answers import Answer, answer
+from workers.contract.flips import over_flips
 from service.predictions.inputs import SentFile, checked
 from service.predictions.kinds import Output
 from service.predictions.limits import PredictionLimits

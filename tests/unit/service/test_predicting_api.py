@@ -30,7 +30,7 @@ from scipy.stats import entropy
 from service.api.dependencies import Context
 from service.db import access, projects
 from service.db.tables import DEFAULT_PROJECT
-from service.predictions.answers import uncertainty
+from workers.contract.answers import uncertainty
 from service.predictions.limits import PredictionLimits
 from service.predictions.predictor import Predictor
 from service.predictions.sessions import Loaded, ModelFile, Sessions

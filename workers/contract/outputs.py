@@ -1,0 +1,13 @@
+"""What of a prediction can be asked for, apart from what computes it: the command line loads nothing heavy."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Output(StrEnum):
+    """One answer of a model."""
+
+    MASK = "mask"
+    PROBABILITIES = "probabilities"
+    UNCERTAINTY = "uncertainty"
