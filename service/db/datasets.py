@@ -53,6 +53,13 @@ def add(
     return dataset
 
 
+def image_files(session: Session, version: DatasetVersion) -> int:
+    """How many files hold the image of a sample: one, or one for each channel; it is the same for all samples."""
+    here = (Sample.dataset_id == version.dataset_id, Sample.version == version.number)
+    further = session.scalars(select(Sample.channels).where(*here).limit(1)).first()
+    return 1 + len(further or [])
+
+
 def add_version(session: Session, version: DatasetVersion, samples: Sequence[Mapping[str, Any]]) -> DatasetVersion:
     """Add a version with its samples, which are rows without dataset and version.
 

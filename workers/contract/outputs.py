@@ -11,3 +11,8 @@ class Output(StrEnum):
     MASK = "mask"
     PROBABILITIES = "probabilities"
     UNCERTAINTY = "uncertainty"
+
+    @property
+    def folder(self) -> str:
+        """Where it lies in what a prediction of a dataset leaves; the names of its zips begin so too."""
+        return "masks" if self is Output.MASK else self.value

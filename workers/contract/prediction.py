@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field, model_validator
 
 from workers.contract.model import Model
@@ -11,10 +13,9 @@ from workers.contract.request import JobSpec, ResultFile, Shard
 Id = r"^[A-Za-z0-9_-]{1,64}$"
 
 
-class PredictSpec(Model):
-    """A prediction job: what a trained model says of every sample of a dataset version."""
+class PredictOptions(Model):
+    """What a prediction job is to do, but for the model."""
 
-    model_id: str = Field(pattern=Id, description="the model, by the id of the job that trained it")
     dataset_id: str = Field(pattern=Id, description="what to predict")
     dataset_version: int = Field(default=1, ge=1, le=2**31 - 1, description="versions are counted from 1")
     name: str = Field(default="", max_length=200, description="a name for people")
@@ -44,12 +45,18 @@ class PredictSpec(Model):
     )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> PredictSpec:
+    def _fits_together(self) -> Self:
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(f"min_workers {self.min_workers} is more than workers {self.workers}")
         if len(set(self.outputs)) < len(self.outputs):
             raise ValueError("outputs names one twice")
         return self
+
+
+class PredictSpec(PredictOptions):
+    """A prediction job: what a trained model says of every sample of a dataset version."""
+
+    model_id: str = Field(pattern=Id, description="the model, by the id of the job that trained it")
 
 
 AnySpec = JobSpec | PredictSpec  # neither takes the other's fields, so that what is read is told by them

@@ -19,7 +19,6 @@ from workers.contract.request import ResultFile, Shard
 from workers.contract.store import ObjectStore
 from workers.predicting.samples import Predicted
 
-FOLDERS = {Output.MASK: "masks", Output.PROBABILITIES: "probabilities", Output.UNCERTAINTY: "uncertainty"}
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -47,14 +46,14 @@ def write_shard(
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="dale-shard-") as folder:
-        paths = {output: Path(folder) / f"{FOLDERS[output]}-{number:06}.zip" for output in outputs}
+        paths = {output: Path(folder) / f"{output.folder}-{number:06}.zip" for output in outputs}
         with ExitStack() as stack:
             archives = {output: stack.enter_context(zipfile.ZipFile(path, "w")) for output, path in paths.items()}
             for sample in samples:
                 for output, archive in archives.items():
                     file = encoded(sample.prediction, output, sample.source)
                     ending = file.name.partition(".")[2]
-                    name = f"{FOLDERS[output]}/{sample.row['name']}.{ending}"
+                    name = f"{output.folder}/{sample.row['name']}.{ending}"
                     archive.writestr(zipfile.ZipInfo(name, SAME_MOMENT), file.content)  # all are packed already
                 rows.append(sample.row | {"shard": number})
                 told()
