@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from service.client.connection import Connection
-from service.client.errors import DamagedFile, reaching
+from service.client.errors import ClientError, DamagedFile, reaching
 from service.client.jobs import TRAIN_TIMEOUT
 from service.client.pictures import written
 from service.client.transfer import download
@@ -43,13 +43,17 @@ class PredictionJobs(Connection):
             The tables, and the folders of the zips' members.
 
         Raises:
+            ClientError: there is nothing, as the job is not over, or failed.
             DamagedFile: a zip has members of other names than it should.
         """
+        files = list(self.job_files(job_id))
+        if not files:
+            raise ClientError(f"Job {job_id} has left no predictions: dale job {job_id} says how far it is.")
         folder.mkdir(parents=True, exist_ok=True)
         marks = folder / UNPACKED
         unpacked = set(marks.read_text().split()) if marks.exists() else set()
         found: dict[Path, None] = {}
-        for file in self.job_files(job_id):
+        for file in files:
             target = folder / Path(file.name).name
             packed = target.suffix == ".zip"
             place = folder / target.name.partition("-")[0] if packed else target

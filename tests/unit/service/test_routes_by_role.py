@@ -46,7 +46,7 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}`, `{predicted}` and `{key}`: then
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}`, `{predicted}`, `{key}`: then
     the route is tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what
     it shows is looked through.
     """
