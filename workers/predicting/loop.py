@@ -14,7 +14,7 @@ from workers.contract.request import Progress
 from workers.contract.store import ObjectStore
 from workers.predicting.model import open_model
 from workers.predicting.plan import plan_shards
-from workers.predicting.samples import Unlabelled
+from workers.predicting.samples import Samples
 from workers.predicting.shard import done, write_shard
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ def predict_share(
         device: where to compute.
     """
     spec = request.spec
-    samples = Unlabelled(store, spec.dataset_id, spec.dataset_version)
+    samples = Samples(store, spec.dataset_id, spec.dataset_version)
     shards = plan_shards(samples.table, spec.workers)
     before = done(store, request.job_id)
     # By their own numbers, not by their place among the missing: workers look at different moments.

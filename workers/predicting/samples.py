@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -33,7 +34,7 @@ class Files:
     Attributes:
         ordinal: number of the sample.
         image: one for each channel, in their order.
-        mask: the given label; None: there is none.
+        mask: the given label; None: the dataset has none.
     """
 
     ordinal: int
@@ -56,7 +57,7 @@ class Predicted:
     source: bytes
 
 
-class Unlabelled:
+class Samples:
     """The samples of an immutable dataset version as a model sees them.
 
     Args:
@@ -71,6 +72,8 @@ class Unlabelled:
         self.volumes = tables.holds_volumes(tables.schema_of(data))
         self.table: pa.Table = tables.from_parquet(data, tables.VOLUMES if self.volumes else tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
+        # Where every mask is empty, nobody has labelled anything: agreeing with them would mean nothing.
+        self.labelled = bool(pc.max(self.table["foreground"]).as_py())
 
     def predicted(
         self, about: dict[str, Any], network: Network, ordinals: Sequence[int], batch_size: int
@@ -146,7 +149,7 @@ class Unlabelled:
             row = {name: self.table[name][ordinal].as_py() for name in ("image_sha256", "channels", "mask_sha256")}
             with self._told(ordinal):
                 image = [self._blob(sha256) for sha256 in (row["image_sha256"], *(row["channels"] or ()))]
-                mask = self._blob(row["mask_sha256"]) if row["mask_sha256"] else None
+                mask = self._blob(row["mask_sha256"]) if self.labelled else None
             found.append(Files(ordinal, image, mask))
         return found
 

@@ -99,6 +99,14 @@ def test_what_it_becomes(upload: Any) -> None:
     assert "different classes over each other" in warned["annotations.json (image 12)"]
 
 
+def test_images_that_nobody_has_annotated_are_a_dataset_to_be_predicted(upload: Any) -> None:
+    about = description()
+    about["annotations"] = []
+    checked = upload.check(members(upload, about))
+    assert checked.mask_values == [0, 1, 2]  # as the categories say
+    assert {sample.foreground for sample in checked.samples} == {0.0}
+
+
 def test_every_annotation_as_pycocotools_draws_it(upload: Any, tmp_path: Path) -> None:
     about = description(1)
     shapes = [[polygon(n, 3 + n)] for n in range(30)] + [[polygon(n), polygon(n + 50)] for n in range(10)]

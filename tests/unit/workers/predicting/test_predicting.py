@@ -243,6 +243,21 @@ def test_weights_say_what_the_exported_file_says(
     np.testing.assert_allclose(by_weights(images), by_file(images), atol=1e-4)
 
 
+def test_a_dataset_whose_masks_are_all_empty_has_no_labels_to_compare_with(
+    store: ObjectStore, models: Callable[[str], Workplace]
+) -> None:
+    put_dataset(store)
+    put_model(store, models("images"))
+    table = _table(store)
+    at = table.column_names.index("foreground")
+    empty = table.set_column(at, table.schema.field(at), pa.array([0.0] * table.num_rows, pa.float32()))
+    store.put(keys.version("ds-1", 1), tables.to_parquet(empty))
+    manifest = run(store, request("ds-1"))
+    assert "dice" not in manifest.metrics and "labelled_samples" not in manifest.metrics
+    plain = pd.read_csv(io.BytesIO(_file(store, manifest, "samples.csv")))
+    assert plain["dice"].isna().all() and (plain["area_1"] > 0).any()
+
+
 def test_what_cannot_be_used_is_named(store: ObjectStore, models: Callable[[str], Workplace]) -> None:
     put_dataset(store)
     with pytest.raises(ModelUnusable, match="job-model has no model any more"):
