@@ -49,6 +49,10 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
     project_id, version = find_version(context, caller, spec.dataset_id, spec.dataset_version)
     with context.database.read() as reading:
         warm_start.check(reading, spec, project_id, version)
+        if not datasets.labelled(reading, version):
+            reason = f"every mask of version {version.number} that is trained on is empty: there is nothing to learn"
+            hint = "correct some masks, or let a model predict it (POST /v1/jobs:predict)"
+            raise Invalid("The dataset has no labels.", [FieldError(field="dataset_id", reason=reason, hint=hint)])
     _check_size(spec, version.spatial_dims)
     capacity = capacity_of(context)
     check_fits(spec, capacity)

@@ -212,6 +212,18 @@ def test_what_does_not_go_together_is_refused(
     assert client.get("/v1/jobs", params={"task": "predict"}).json()["jobs"] == []
 
 
+def test_what_nobody_has_labelled_is_predicted_and_not_trained_on(
+    client: TestClient, context: Context, model: str, add_dataset: Callable[..., str]
+) -> None:
+    dataset_id = add_dataset(4, held_out=1)
+    with context.sessions.begin() as session:
+        for ordinal in range(3):
+            session.get_one(tables.Sample, (dataset_id, 1, ordinal)).foreground = 0
+    refused = client.post("/v1/jobs", json={"dataset_id": dataset_id})
+    assert "nothing to learn" in faults(refused)["dataset_id"]
+    assert client.post("/v1/jobs:predict", json={"model": model, "dataset_id": dataset_id}).status_code == 202
+
+
 def test_posted_twice_under_one_key_it_starts_once(
     client: TestClient, model: str, add_dataset: Callable[..., str]
 ) -> None:
