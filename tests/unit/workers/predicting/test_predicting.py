@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from scipy.stats import entropy
 from sklearn.metrics import f1_score
 
 from tests.given_models import put_model
+from tests.integration.harness import wait_for
 from tests.unit.workers.export.models import describe, leave
 from tests.unit.workers.test_data import put_dataset, put_grey
 from tests.volumes import put_balls
@@ -76,7 +78,7 @@ def request(dataset_id: str, **spec: object) -> PredictRequest:
 
 
 def run(store: ObjectStore, wanted: PredictRequest, world_size: int = 2) -> PredictionManifest:
-    for rank in range(world_size):
+    for rank in reversed(range(world_size)):  # the first waits for the others, to tell how far they are
         predict_share(wanted, 1, store, rank, world_size, CPU)
     write_result(wanted, 1, store)
     return PredictionManifest.model_validate_json(store.get(keys.result_manifest("job-predict")))
@@ -224,6 +226,25 @@ def test_progress_counts_the_samples_of_all_workers(store: ObjectStore, models: 
     others = sum(len(shard) for shard in plan_shards(_table(store), 2)[1::2])
     assert (progress["steps"], progress["epochs"], progress["loss"]) == (11, 1, None)
     assert others < progress["step"] <= 11
+
+
+def test_the_first_worker_tells_how_far_the_others_are_until_they_are_done(
+    store: ObjectStore, models: Callable[[str], Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.predicting.loop.INTERVAL_SECONDS", 0.01)
+    put_dataset(store)
+    put_model(store, models("images"))
+    wanted = request("ds-1")
+    first = threading.Thread(target=predict_share, args=(wanted, 1, store, 0, 2, CPU))
+    first.start()
+    own = set(range(0, len(plan_shards(_table(store), 2)), 2))
+    wait_for(lambda: done(store, "job-predict") == own)
+    assert first.is_alive()
+    predict_share(wanted, 1, store, 1, 2, CPU)
+    first.join(30)
+    assert not first.is_alive()
+    progress = json.loads(store.get(keys.progress("job-predict")))
+    assert (progress["step"], progress["eta_seconds"]) == (11, 0)
 
 
 def _table(store: ObjectStore) -> pa.Table:
