@@ -22,6 +22,7 @@ from service.cli import (
     models,
     one_sample,
     pictures,
+    prediction_jobs,
     predictions,
     reproduce,
     reviews,
@@ -85,6 +86,8 @@ app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)
 app.command()(predictions.predict)
+app.command()(prediction_jobs.predict_dataset)
+app.command()(prediction_jobs.fetch_predictions)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 app.command()(server.serve)
