@@ -35,8 +35,17 @@ def test_a_prediction_is_watched_and_fetched(
     scripted: ModuleType,
 ) -> None:
     model = finish_job("ds-pages", "job-pages", DEFAULT_PROJECT)
-    body = {"model": model, "dataset_id": "ds-pages", "outputs": ["mask", "uncertainty"], "name": "The whole archive"}
-    job_id = client.post("/v1/jobs:predict", json=body).json()["id"]
+    page = sign_in(color_scheme=scheme, bypass_csp=True)  # axe is a script of ours, put into the page
+    page.goto(f"{url}/models/{model}")
+    page.get_by_text("Predict a whole dataset").click()
+    page.get_by_label("Workers").fill("2")
+    page.get_by_label("uncertainty maps too").check()
+    assert serious(page) == []
+    page.get_by_role("button", name="Predict").click()
+    page.wait_for_url(f"{url}/jobs/job-*")
+    (job,) = client.get("/v1/jobs", params={"task": "predict"}).json()["jobs"]
+    job_id = job["id"]
+    assert job["spec"] | {"workers": 2, "outputs": ["mask", "uncertainty"], "dataset_version": 1} == job["spec"]
 
     def move(*states: State, step: int = 0) -> None:
         with context.sessions.begin() as session:
@@ -49,10 +58,8 @@ def test_a_prediction_is_watched_and_fetched(
                 progress = Progress.model_validate(found | {"samples_per_second": 2.5, "eta_seconds": 70})
                 job.progress = progress.model_dump()
 
-    page = sign_in(color_scheme=scheme, bypass_csp=True)  # axe is a script of ours, put into the page
-    row = page.get_by_role("row").filter(has_text="The whole archive")
-    expect(row).to_contain_text("predicts by a model")
-    row.get_by_role("link", name="The whole archive").click()
+    page.goto(url)
+    page.get_by_role("row").filter(has_text="predicts by a model").get_by_role("link", name=job_id).click()
     expect(page.locator("#eta")).to_have_text("its turn")
     move(State.STARTING, State.RUNNING, step=4)
     expect(page.locator("#eta")).to_have_text("4 of 6 samples · 1 min 10 s left · 2.5 samples/s")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 from pyarrow import csv
@@ -49,8 +50,8 @@ def write_result(request: PredictRequest, attempt: int, store: ObjectStore) -> N
             if not writers:
                 writers.append(stack.enter_context(pq.ParquetWriter(packed, rows.schema, compression="zstd")))
                 writers.append(stack.enter_context(csv.CSVWriter(plain, rows.schema)))
-            for writer in writers:
-                writer.write_table(rows)
+            writers[0].write_table(rows)
+            writers[1].write_table(harmless(rows))
             sums.add(rows)
         stack.close()
         tables_of_all = [
@@ -66,6 +67,12 @@ def write_result(request: PredictRequest, attempt: int, store: ObjectStore) -> N
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
     log.info("result", samples=sums.samples, shards=len(shards), **manifest.metrics)
+
+
+def harmless(rows: pa.Table) -> pa.Table:
+    """The same with names that no spreadsheet takes for a formula: one that might be gets a ' before it."""
+    names = pc.replace_substring_regex(rows["name"], r"^([=+\-@\t\r'])", r"'\1")
+    return rows.set_column(rows.column_names.index("name"), rows.schema.field("name"), names)
 
 
 def _rows(store: ObjectStore, job_id: str, shards: list[range], files: list[ResultFile]) -> Iterator[pa.Table]:

@@ -34,7 +34,7 @@ from workers.contract.store import ObjectStore, open_store
 from workers.data import SampleUnreadable
 from workers.export.__main__ import Exporter
 from workers.export.workplace import Workplace
-from workers.predicting.finish import ShardsMissing, write_result
+from workers.predicting.finish import ShardsMissing, harmless, write_result
 from workers.predicting.loop import predict_share
 from workers.predicting.model import ModelUnusable, open_model
 from workers.predicting.plan import SHARD_SAMPLES, plan_shards
@@ -277,6 +277,13 @@ def test_a_dataset_whose_masks_are_all_empty_has_no_labels_to_compare_with(
     assert "dice" not in manifest.metrics and "labelled_samples" not in manifest.metrics
     plain = pd.read_csv(io.BytesIO(_file(store, manifest, "samples.csv")))
     assert plain["dice"].isna().all() and (plain["area_1"] > 0).any()
+
+
+def test_no_name_is_a_formula_in_a_spreadsheet() -> None:
+    names = ["=1+1", "+1", "-1", "@x", "'x", "a=1", "", "ü"]
+    rows = pa.table({"ordinal": range(len(names)), "name": names})
+    assert harmless(rows)["name"].to_pylist() == ["'=1+1", "'+1", "'-1", "'@x", "''x", "a=1", "", "ü"]
+    assert harmless(rows).drop(["name"]) == rows.drop(["name"])
 
 
 def test_what_cannot_be_used_is_named(store: ObjectStore, models: Callable[[str], Workplace]) -> None:
