@@ -23,6 +23,7 @@ from service.cli import (
     models,
     one_sample,
     pictures,
+    prediction_jobs,
     predictions,
     reproduce,
     reviews,
@@ -43,8 +44,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("dale-service"))
+        raise typer.Exit
+
+
 @app.callback()
-def begin(context: typer.Context) -> None:
+def begin(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
     """Options that are left out are as files and environment say."""
     from service.cli import configuration, terminal
 
@@ -88,6 +102,8 @@ app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)
 app.command()(predictions.predict)
+app.command()(prediction_jobs.predict_dataset)
+app.command()(prediction_jobs.fetch_predictions)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
 app.command()(server.serve)

@@ -26,7 +26,7 @@ from typer.core import TyperGroup, TyperOption
 
 # Whoever made a folder must not say where a key goes, nor that nobody is asked before something is deleted.
 OWN_ONLY = {"url", "yes"}
-NO_DEFAULT = {"help", "install-completion", "show-completion"}
+NO_DEFAULT = {"help", "install-completion", "show-completion", "version"}
 NEVER = {"key"}  # it would lie in a file that others may read: `dale login` keeps one
 
 

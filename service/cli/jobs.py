@@ -113,6 +113,7 @@ def train(
 
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state, e.g. RUNNING.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs that train, or only those that predict.")] = None,
     project: InProject = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     url: Url = None,
@@ -125,7 +126,7 @@ def jobs(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.jobs(state=state.upper() if state else None, project=project), limit))
+        found = list(islice(dale.jobs(state=state.upper() if state else None, task=task, project=project), limit))
     if as_json:
         terminal.say_json(found)
     else:
@@ -189,7 +190,7 @@ def cancel(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = Fals
 
 
 def retry(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Try a job again that failed or was cancelled, from its newest checkpoint on."""
+    """Try a job again that failed or was cancelled, from where it was."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:

@@ -31,11 +31,13 @@ from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
 from service.client.exports import Exports
 from service.client.models import Models
 from service.client.pictures import Pictures
+from service.client.prediction_jobs import PredictionJobs
 from service.client.predictions import Predictions
 from service.client.queries import SampleQuery
 from service.client.reviews import Reviews
 from service.client.sse import Event
 from service.datasets.options import ImportOptions
+from service.resources.prediction_jobs import PostedPrediction
 from workers.contract.request import JobSpec
 
 __all__ = [
@@ -46,11 +48,12 @@ __all__ = [
     "Event",
     "ImportOptions",
     "JobSpec",
+    "PostedPrediction",
     "Refused",
     "SampleQuery",
     "Unreachable",
 ]
 
 
-class Client(Datasets, CrossValidations, Reviews, Exports, Pictures, Models, Predictions, Access):
+class Client(Datasets, CrossValidations, Reviews, Exports, Pictures, Models, Predictions, PredictionJobs, Access):
     """All that the service does, as methods."""

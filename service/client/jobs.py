@@ -18,6 +18,7 @@ from service.client.sse import Event, EventParser
 from service.client.waiting import sleep
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
+from service.jobs.tasks import Task
 from service.resources.histograms import ConfidenceHistogram
 from service.resources.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.resources.posting import JobPlan
@@ -44,7 +45,9 @@ class Jobs(Samples):
         return JobResource.model_validate_json(response.content)
 
     def reproduce(self, job: JobResource) -> JobResource:
-        """Post a job again: the same specification on the same version of the dataset."""
+        """Post a training again: the same specification on the same version of the dataset."""
+        if job.task is not Task.TRAIN:
+            raise ValueError(f"Job {job.id} predicts: only a training can be repeated.")
         name = f"{job.name or job.id} again"[-200:]
         body = job.spec.model_dump(mode="json") | {"name": name, "reproduces": job.id}
         response = self._send("POST", "/v1/jobs", body, idempotency(), timeout=TRAIN_TIMEOUT)
@@ -56,6 +59,8 @@ class Jobs(Samples):
 
     def _outcome(self, job_id: str) -> Outcome:
         job = self.job(job_id)
+        if job.task is not Task.TRAIN:
+            raise ValueError(f"Job {job_id} predicts: only trainings can be compared.")
         if job.state is not State.SUCCEEDED:
             raise ValueError(f"Job {job_id} is {job.state}: only what has succeeded can be compared.")
         samples = [sample for sample in self.samples(job_id, order_by="name")]
@@ -80,9 +85,12 @@ class Jobs(Samples):
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
-    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first; of one `project`, for the operator."""
-        return self._pages(JobPage, "/v1/jobs", {"state": state, "project": project}, lambda page: page.jobs)
+    def jobs(
+        self, *, state: str | None = None, task: str | None = None, project: str | None = None
+    ) -> Iterator[JobResource]:
+        """Jobs, newest first; only those that `train` or `predict`; of one `project`, for the operator."""
+        asked = {"state": state, "task": task, "project": project}
+        return self._pages(JobPage, "/v1/jobs", asked, lambda page: page.jobs)
 
     def set_priority(self, job_id: str, priority: int) -> JobResource:
         """Let a job that is not over go before others of lower priority; above 0 for admins."""

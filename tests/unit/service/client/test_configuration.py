@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,10 @@ def test_exit_codes_are_said_and_kept(url: str, finished_job: str, place: Path) 
     assert dale("jobs", "--url", url, "--key", "wrong").exit_code == terminal.REFUSED
     assert dale("jobs", "--url", "http://127.0.0.1:1").exit_code == terminal.UNREACHABLE
     assert CliRunner().invoke(app, ["delete", finished_job, *known], input="n\n").exit_code == terminal.JOB_FAILED
+
+
+def test_the_version_is_said() -> None:
+    assert dale("--version").stdout.strip() == version("dale-service")
 
 
 def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch) -> None:

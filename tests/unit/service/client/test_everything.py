@@ -15,7 +15,8 @@ import pytest
 from fastapi import FastAPI
 
 from service.axes import Axis
-from service.client import Client, ClientError, JobSpec
+from service.client import Client, ClientError, JobSpec, PostedPrediction
+from service.jobs.tasks import Task
 from service.resources.jobs import JobResource
 from service.reviews.painted import Painted
 
@@ -24,17 +25,20 @@ LATER = {  # routes that a method asks once others have answered, or for other a
     "PUT /v1/uploads/{upload_id}/parts/{number}": "upload_in_parts",
     "GET /v1/uploads/{upload_id}/parts/{number}": "upload_in_parts",
     "POST /v1/uploads/{upload_id}:complete": "upload_in_parts",
+    "GET /v1/jobs/{job_id}/files/{name}": "fetch_predictions",
     "GET /v1/keys": "keys",  # of no project
     "POST /v1/keys": "create_key",
     "DELETE /v1/keys/{key_id}": "revoke_key",
 }
 NO_METHOD = {
+    "GET /v1/jobs/{job_id}/predictions": "one zip, for browsers: `fetch_predictions` gets the same",
     "GET /healthz": "for process supervisors, without a key",
     "GET /readyz": "for load balancers, without a key",
     "GET /metrics": "for Prometheus",
     "GET /v1/jobs/{job_id}/samples/{sample}/image": "for pages: the image of the dataset, which `fetch_image` fetches",
 }
 NO_COMMAND = {
+    "job_files": "`dale fetch-predictions` fetches them",
     "close": "every command closes its client",
     "cards": "for a grid that shows places: `dale samples` shows them",
     "mask_slice": "gives bytes to paint on: `dale review paint` takes files",
@@ -53,7 +57,8 @@ def value(name: str, hint: Any, folder: Path) -> Any:
     spec = JobSpec(dataset_id="x")
     named = {
         "spec": spec,
-        "job": JobResource.model_construct(id="x", name="", spec=spec),
+        "job": JobResource.model_construct(id="x", name="", task=Task.TRAIN, spec=spec),
+        "posted": PostedPrediction(model="x", dataset_id="x"),
         "slices": [Painted(Axis.AXIAL, 1, b"")],
         "labels": {1: None},
         "models": ["x", "y"],
