@@ -149,6 +149,7 @@ def test_everything_that_prints_prints_json() -> None:
         "keys revoke": "prints a line",
         "uploads discard": "prints a line",
         "fetch": "prints the paths of files",
+        "fetch-predictions": "prints the paths of files",
         "file": "prints the path of a file",
         "map": "prints the path of a file",
         "predict": "prints the paths of files",
