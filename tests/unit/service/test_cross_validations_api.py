@@ -210,6 +210,11 @@ def test_all_folds_together_say_what_a_direct_computation_says(
         by_fold = [np.mean([v for name, v in means.items() if fold_of[name] == fold]) for fold in (1, 2, 3)]
         assert spread["folds"] == pytest.approx(by_fold)
         assert (spread["mean"], spread["std"]) == pytest.approx((np.mean(by_fold), np.std(by_fold, ddof=1)))
+    with context.sessions.begin() as session:  # a deletion that broke off
+        session.get_one(Job, made["folds"][0]["job_id"]).state = State.DELETING
+    found = client.get(f"{path}/metrics").json()
+    assert (found["counted"], found["evaluation"]["samples"]) == ([2, 3], 18)
+    assert [(one["fold"], one["reason"]) for one in found["missing"]] == [(1, "its job was deleted")]
 
 
 def test_calibration_is_that_of_all_pixels_together() -> None:
