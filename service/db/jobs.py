@@ -227,6 +227,7 @@ def add_result(
         held_out.insert_scores(session, job, scores)
         job.metrics = manifest.metrics
         job.evaluation = manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None
+    job.checkpoints = [one.model_dump(mode="json") for one in manifest.checkpoints] or None
     for file in manifest.files:
         session.merge(
             Artifact(
