@@ -23,7 +23,6 @@ CHOSEN_APART = {"dataset_id", "dataset_version", "network", "method"}
 GROUPS = {
     "What": ["name", "warm_start"],
     "How long": ["epochs", "batch_size", "image_size", "patch_size", "learning_rate", "timeout_seconds"],
-    "Which epoch": ["deliver", "validate_every"],
     "Hardware": ["workers", "min_workers", "gpus_per_worker", "precision", "accumulation", "sharding", "compile"],
 }
 
