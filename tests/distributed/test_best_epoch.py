@@ -34,6 +34,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "killed": {"dataset_version": ALL, "validate_every": 1},
     "damaged": {"dataset_version": ALL, "validate_every": 1},
     "two": {"dataset_version": ALL, "validate_every": 1},
+    "shares": {"dataset_version": ALL, "validate_every": 1, "deliver": "best", "sharding": "full"},
     "plain": {"dataset_version": ALL, "validate_every": 1, "method": {"name": "plain"}},
     "plain-alone": {"dataset_version": ALONE, "method": {"name": "plain"}},
 }
@@ -265,8 +266,12 @@ def test_best_weights_that_are_lost_are_made_again(root: Path, store: ObjectStor
 
 
 def test_two_ranks_choose_as_one(root: Path, store: ObjectStore) -> None:
-    run(root, 2, ["two"])
-    assert told(store, "two") == pytest.approx(told(store, "whole"), abs=0.02)  # a pixel may fall on either side
-    assert [one.epoch for one in result(store, "two").checkpoints] == [
-        one.epoch for one in result(store, "whole").checkpoints
-    ]
+    """Also where each holds a share of the weights."""
+    run(root, 2, ["two", "shares"])
+    expected = [one.epoch for one in result(store, "whole").checkpoints]
+    for job in ("two", "shares"):
+        assert told(store, job) == pytest.approx(told(store, "whole"), abs=0.02)  # a pixel may fall on either side
+        assert [one.epoch for one in result(store, job).checkpoints] == expected
+    best, saved = load(file(store, "shares", "model.safetensors")), root / f"shares-{expected[1]}.safetensors"
+    assert all(torch.equal(best[name], value) for name, value in load(saved.read_bytes()).items())
+    assert by_monai(store, saved) == pytest.approx(max(told(store, "shares")), abs=1e-4)
