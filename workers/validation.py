@@ -52,6 +52,7 @@ class Validation:
     def __init__(self, run: Run, samples: AnySamples) -> None:
         self._run, self._samples = run, samples
         self._first = 0  # epochs before it were judged by earlier attempts
+        self._tidy = False  # whether nothing but the best lies in the store; attempts may have left more
         self.best: BestWeights | None = None
         self.every = interval(run.request.spec, samples)
 
@@ -94,16 +95,17 @@ class Validation:
         if not judged_before and (self.best is None or found > self.best.dice):
             weights = learner.final_weights()
             written = self._write(weights, epoch, found) if self._run.rank == 0 else None
-            self.best = gather(written)[0]
+            self.best, self._tidy = gather(written)[0], False
         return {"validation_dice": found}
 
     def prune(self) -> None:
         """Remove weights that are no longer the best; for after the manifest that names others is written."""
-        if self._run.rank != 0 or self.best is None:
+        if self._run.rank != 0 or self.best is None or self._tidy:
             return
         for key in list(self._run.store.list(keys.best_weights(self._run.request.job_id))):
             if key != self.best.key:
                 self._run.store.delete(key)
+        self._tidy = True
 
     def _best_until(self, epoch: int) -> BestWeights | None:
         manifest = self._run.store.get(keys.epoch_manifest(self._run.request.job_id, epoch))
