@@ -16,6 +16,7 @@ from service.api import (
     audit,
     bulk_reviews,
     class_masks,
+    cross_validations,
     dataset_overlays,
     datasets,
     deletion,
@@ -39,7 +40,9 @@ from service.api import (
     over_jobs,
     overlays,
     painting,
+    plots,
     predicting,
+    prediction_jobs,
     problems,
     projects,
     reviews,
@@ -62,7 +65,7 @@ from service.predictions.predictor import Predictor
 from service.resources.painting import PaintedSlices
 from service.resources.problems import Problem
 from service.settings import Settings
-from service.web import dataset_pages, job_pages, model_pages, pages, review_pages
+from service.web import cross_validation_pages, dataset_pages, job_pages, model_pages, pages, review_pages
 from workers.contract.store import open_store
 
 
@@ -140,6 +143,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         finishing,
         uploads,
         jobs,
+        cross_validations,
         attempts,
         events,
         exports,
@@ -147,11 +151,13 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         over_jobs,
         neighbours,
         held_out,
+        plots,
         grid,
         class_masks,
         histograms,
         models,
         predicting,
+        prediction_jobs,
         model_files,
         model_cards,
         model_comparison,
@@ -163,6 +169,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
         audit,
         dataset_pages,
         job_pages,  # /jobs/new before /jobs/{job_id}
+        cross_validation_pages,
         model_pages,
         pages,
         review_pages,

@@ -64,5 +64,5 @@ def finish_compared(context: Context, scripted: ModuleType, dataset_id: str, del
     assert take_in(context, view, IngestLag(Metrics())) is None
     outcome = outcome_of(context, view, Run(RunStatus.SUCCEEDED), None)
     assert outcome.result is not None, outcome.damage
-    assert transitions.succeed(context, view, outcome.result, outcome.scores, outcome.reasons, "")
+    assert transitions.succeed(context, view, outcome, "")
     return job_id

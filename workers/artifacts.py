@@ -151,7 +151,7 @@ def write_result(
         file=WEIGHTS,
     )
     kept, beside = _checkpoints(run, end, best, last)
-    description = describe_model(run, learner, samples, summary, kept)
+    description = describe_model(run, learner, samples, summary, evaluation, kept)
     description, exported, reports = publish_exports(run, samples, weights, description)
     files = [
         _result_file(run, WEIGHTS, save_safetensors(weights), BINARY),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from workers.contract.evaluation import Evaluation
 from workers.contract.request import KeptCheckpoint
 from workers.data import Samples
 from workers.dataset import AnySamples
@@ -19,15 +20,17 @@ def describe_model(
     learner: Learner,
     samples: AnySamples,
     test: dict[str, float],
+    evaluation: Evaluation | None = None,
     checkpoints: Sequence[KeptCheckpoint] = (),
 ) -> bytes:
-    """`model.json`: how to build the network again, what its input and output mean, and its Dice on held-out samples.
+    """`model.json`: how to build the network again, what input and output mean, and how well it does.
 
     Args:
         run: this rank's view of the run.
         learner: what has learned.
         samples: what from.
         test: of `Scores.write`; empty if no sample is held out.
+        evaluation: the same with intervals, class by class.
         checkpoints: which weights can be had, and how they did on the validation samples.
     """
     spec = run.request.spec
@@ -42,6 +45,7 @@ def describe_model(
         "classes": samples.classes,
         "mask_values": samples.mask_values,
         **test,
+        **({"evaluation": evaluation.model_dump(mode="json")} if evaluation else {}),
         "checkpoints": [one.model_dump() for one in checkpoints],
         "job_id": run.request.job_id,
         "spec": spec.model_dump(mode="json"),

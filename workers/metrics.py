@@ -20,10 +20,9 @@ from monai.metrics import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.contract.evaluation import Calibration, MetricName, ReliabilityBin
+from workers.contract.evaluation import Calibration, ClassValues, ReliabilityBin
 
 BINS = 10  # of the reliability diagram
-ClassValues = dict[MetricName, list[float | None]]
 
 
 def class_values(
@@ -72,12 +71,6 @@ def dice(prediction: NDArray[np.uint8], label: NDArray[np.uint8], classes: int) 
         [torch.from_numpy(mask == number)[None, None] for mask in (prediction, label)] for number in range(1, classes)
     ]
     return math.fsum(float(compute_dice(p.float(), t.float(), ignore_empty=False)) for p, t in pairs) / len(pairs)
-
-
-def mean_over_classes(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are defined; None if none is."""
-    defined = [value for value in values if value is not None]
-    return math.fsum(defined) / len(defined) if defined else None
 
 
 class CalibrationSums:

@@ -13,12 +13,12 @@ from torch import Tensor, from_numpy
 from workers.contract import keys, tables
 from workers.contract.evaluation import LEVEL, Evaluation
 from workers.contract.request import Shard
+from workers.contract.summaries import RESAMPLES, summaries
 from workers.dataset import AnySamples
 from workers.doubt import SLAB
 from workers.exchange import gather, sum_over_ranks
 from workers.metrics import CalibrationSums, calibration_of, class_values
 from workers.run import Run
-from workers.summaries import RESAMPLES, summaries
 
 
 class Scores:

@@ -22,6 +22,7 @@ from service.datasets.rows import channel_names
 from service.db import audit, datasets, tables
 from service.errors import FieldError, NotFound
 from service.resources.annotators import Agreement
+from service.resources.cross_validations import Derived
 from service.resources.datasets import (
     DatasetPage,
     DatasetResource,
@@ -114,10 +115,15 @@ def read_dataset(dataset: DatasetDep, session: SessionDep) -> DatasetResource:
     return dataset_resource(dataset, datasets.newest_versions(session, [dataset.id])[dataset.id])
 
 
-@router.get("/{dataset_id}/versions", responses=problems(404))
-def list_versions(dataset: DatasetDep, session: SessionDep) -> VersionList:
+@router.get("/{dataset_id}/versions", responses=problems(404, 422))
+def list_versions(
+    dataset: DatasetDep,
+    session: SessionDep,
+    derived: Annotated[bool, Query(description="also those that are a fold of a cross-validation")] = False,
+) -> VersionList:
     """The versions of a dataset, newest first."""
-    return VersionList(versions=[version_resource(found) for found in datasets.versions(session, dataset.id)])
+    found = datasets.versions(session, dataset.id, derived=derived)
+    return VersionList(versions=[version_resource(one) for one in found])
 
 
 @router.get("/{dataset_id}/versions/{number}", responses=problems(404, 422))
@@ -204,6 +210,7 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         channels=channel_names(version),
         mask_values=version.mask_values,
         agreement=Agreement.model_validate(version.agreement) if version.agreement else None,
+        derived=Derived.model_validate(version.derived) if version.derived else None,
         warnings=[FieldError.model_validate(warning) for warning in version.warnings],
         created_at=version.created_at,
         samples=f"/v1/datasets/{version.dataset_id}/versions/{version.number}/samples",

@@ -15,6 +15,7 @@ from service.api.paging import PageSize, PageToken, decode, decode_time, encode,
 from service.api.problems import problems
 from service.db import audit, jobs, models, tables
 from service.errors import FieldError, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
+from service.jobs.tasks import Task
 from service.models.stages import Stage
 from service.resources.fields import Id
 from service.resources.models import (
@@ -78,8 +79,9 @@ def _file(job: tables.Job, file: tables.Artifact) -> ModelFile:
 def checkpoints(job: tables.Job, files: Sequence[tables.Artifact]) -> list[ModelCheckpoint]:
     """Which weights of a job can be had; of one from before it was known, those at the end."""
     by_name = {file.name: _file(job, file) for file in files}
-    end = KeptCheckpoint(kind="last", epoch=job.spec["epochs"] - 1, validation_dice=None, file=WEIGHTS)
-    kept = [KeptCheckpoint.model_validate(one) for one in job.checkpoints] if job.checkpoints else [end]
+    kept = [KeptCheckpoint.model_validate(one) for one in job.checkpoints or ()]
+    if not kept and WEIGHTS in by_name:
+        kept = [KeptCheckpoint(kind="last", epoch=job.spec["epochs"] - 1, validation_dice=None, file=WEIGHTS)]
     deliver = job.spec.get("deliver", "last")
     return [
         ModelCheckpoint(
@@ -103,7 +105,8 @@ def seen_model(session: Session, model_id: str, caller: Caller) -> tuple[tables.
         raise NotFound(f"There is no model {model_id!r}.")
     found = models.find(session, model_id)
     if found is None:
-        raise NotFound(f"Job {model_id} has no model: it is {job.state}.")
+        why = "it predicts" if job.task == Task.PREDICT else f"it is {job.state}"
+        raise NotFound(f"Job {model_id} has no model: {why}.")
     return found
 
 

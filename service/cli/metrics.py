@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from service.cli.options import JobId, Json, Key, Url, connect
+import typer
+
+from service.cli.options import Json, Key, Url, connect
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,15 +17,33 @@ if TYPE_CHECKING:
 TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "precision": "precision", "recall": "recall"}
 
 
-def show_metrics(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Show how well a job does on held-out samples.
+def show_metrics(
+    job_id: Annotated[str, typer.Argument(metavar="JOB|CV", help="Id of a job, or of a cross-validation (cv-…).")],
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them as a picture (SVG) instead.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Show how well a job does on held-out samples, or a cross-validation on those of all folds.
 
     Metrics by class with 95 % intervals of their means, and how far the network's probabilities are to be believed.
-    Single samples: dale samples JOB --held-out.
+    Single samples: dale samples JOB --held-out, dale cross-validations samples CV.
     """
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
+        cross_validated = job_id.startswith("cv-")
+        if svg is not None:
+            draw = dale.cross_validated_metrics_svg if cross_validated else dale.metrics_svg
+            svg.write_text(draw(job_id), encoding="utf-8")
+            terminal.say(str(svg))
+            return
+        if cross_validated:
+            from service.cli.cross_validation_tables import say_metrics
+
+            pooled = dale.cross_validated_metrics(job_id)
+            terminal.say_json(pooled) if as_json else say_metrics(pooled)
+            return
         found = dale.metrics(job_id)
         if as_json:
             terminal.say_json(found)
@@ -43,14 +64,14 @@ def summary_table(found: Evaluation) -> Table:
     table = columns("metric", "class", "mean", "interval", "median", "std", "samples", "undefined")
     for one in found.metrics:
         unit = f" ({found.hd95_unit})" if one.metric == "hd95" else ""
-        interval = "" if one.low is None else f"{_number(one.low)} to {_number(one.high)}"
+        interval = "" if one.low is None else f"{number(one.low)} to {number(one.high)}"
         table.add_row(
             TITLES[one.metric] + unit,
             "mean of all" if one.label_class is None else str(one.label_class),
-            _number(one.mean),
+            number(one.mean),
             interval,
-            _number(one.median),
-            _number(one.std),
+            number(one.median),
+            number(one.std),
             str(one.samples),
             str(one.undefined or ""),
         )
@@ -67,5 +88,6 @@ def calibration_table(found: Evaluation) -> Table:
     return table
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits; nothing where it is undefined."""
     return "" if value is None else f"{value:.3f}"

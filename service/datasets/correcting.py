@@ -52,9 +52,15 @@ class Base:
 
 
 def read_base(session: Session, dataset_id: str, number: int | None) -> Base:
-    """A version (None: the newest) with its samples; raises `NotFound`."""
+    """A version (None: the newest) with its samples; of a fold the version that it was derived from.
+
+    Raises:
+        NotFound: there is no such version.
+    """
     newest = datasets.newest_versions(session, [dataset_id])[dataset_id]
     version = newest if number is None else datasets.version(session, dataset_id, number)
+    if version.derived is not None:
+        version = datasets.version(session, dataset_id, version.derived["version"])
     return Base(
         dataset_id=dataset_id,
         number=version.number,

@@ -35,6 +35,7 @@ def sample_row(ordinal: int, sample: CheckedSample) -> Row:
         "depth": sample.depth,
         "spacing": sample.spacing,
         "foreground": sample.foreground,
+        "fingerprint": sample.fingerprint.hex() if sample.fingerprint is not None else None,
         "label_values": listed(sample.label_values),
         "channels": [file.sha256 for file in sample.channels] or None,
         **asdict(sample.facts),

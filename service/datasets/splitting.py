@@ -65,6 +65,27 @@ def numbered(rows: Iterable[R]) -> list[dict[str, Any]]:
     return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(ordered)]
 
 
+def united(groups: Sequence[str], links: Iterable[Pair]) -> list[str]:
+    """What each sample is drawn with: its group, or where groups hang together the smallest of their names.
+
+    Args:
+        groups: of each sample.
+        links: places of two that belong together.
+    """
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (above := parent.get(key, key)) != key:
+            parent[key] = parent.get(above, above)
+            key = above
+        return key
+
+    for a, b in links:
+        first, second = sorted((root(groups[a]), root(groups[b])))
+        parent[second] = first
+    return [root(group) for group in groups]
+
+
 def is_held_out(seed: int, group: str, share: float) -> bool:
     """Whether a group is held out: its hash, as a number in [0, 1), is below the share."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
@@ -107,17 +128,6 @@ def _grouped_by(pattern: str, samples: list[CheckedSample], found: Findings) -> 
 
 def _drawn(samples: list[CheckedSample], options: ImportOptions, alike: Iterable[Pair]) -> list[str]:
     """The split of each; groups with images that are nearly the same go the same way."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while (above := parent.get(key, key)) != key:
-            parent[key] = parent.get(above, above)
-            key = above
-        return key
-
-    for a, b in alike:
-        first, second = sorted((root(_key(samples[a])), root(_key(samples[b]))))
-        parent[second] = first  # the smallest name stands for all
 
     def drawn(group: str) -> str:
         if is_held_out(options.split_seed, group, options.test_share):
@@ -125,7 +135,7 @@ def _drawn(samples: list[CheckedSample], options: ImportOptions, alike: Iterable
         validated = is_held_out(options.split_seed, group, options.test_share + options.validation_share)
         return VALIDATION if validated else TRAIN
 
-    return [drawn(root(_key(sample))) for sample in samples]
+    return [drawn(group) for group in united([_key(sample) for sample in samples], alike)]
 
 
 def _check_given(samples: list[CheckedSample], alike: Iterable[Pair], found: Findings) -> None:

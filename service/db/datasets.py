@@ -15,7 +15,17 @@ from sqlalchemy.orm import Session
 
 from service.actions import Action
 from service.datasets.kinds import UploadState
-from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample, Upload
+from service.db.tables import (
+    AuditEntry,
+    CrossValidation,
+    Dataset,
+    DatasetVersion,
+    Job,
+    Review,
+    ReviewEvent,
+    Sample,
+    Upload,
+)
 from service.errors import NotFound
 from workers.contract.tables import TRAIN, VALIDATION
 
@@ -52,6 +62,20 @@ def add(
         samples,
     )
     return dataset
+
+
+def labelled(session: Session, version: DatasetVersion) -> bool:
+    """Whether any sample that is trained on has a mask that is not empty."""
+    here = (Sample.dataset_id == version.dataset_id, Sample.version == version.number)
+    query = select(Sample.ordinal).where(*here, Sample.ordinal < version.train_count, Sample.foreground > 0)
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def image_files(session: Session, version: DatasetVersion) -> int:
+    """How many files hold the image of a sample: one, or one for each channel; it is the same for all samples."""
+    here = (Sample.dataset_id == version.dataset_id, Sample.version == version.number)
+    further = session.scalars(select(Sample.channels).where(*here).limit(1)).first()
+    return 1 + len(further or [])
 
 
 def add_version(session: Session, version: DatasetVersion, samples: Sequence[Mapping[str, Any]]) -> DatasetVersion:
@@ -104,15 +128,18 @@ def version(session: Session, dataset_id: str, number: int) -> DatasetVersion:
     return found
 
 
-def versions(session: Session, dataset_id: str) -> Sequence[DatasetVersion]:
-    """The versions of a dataset, newest first."""
+def versions(session: Session, dataset_id: str, *, derived: bool = False) -> Sequence[DatasetVersion]:
+    """The versions of a dataset, newest first; `derived`: also those that are folds of a cross-validation."""
     query = select(DatasetVersion).where(DatasetVersion.dataset_id == dataset_id)
+    if not derived:
+        query = query.where(DatasetVersion.derived.is_(None))
     return session.scalars(query.order_by(DatasetVersion.number.desc())).all()
 
 
 def newest_versions(session: Session, dataset_ids: Sequence[str]) -> dict[str, DatasetVersion]:
-    """The newest version of each of these datasets."""
-    query = select(DatasetVersion).where(DatasetVersion.dataset_id.in_(dataset_ids)).order_by(DatasetVersion.number)
+    """The newest version of each of these datasets; folds of a cross-validation do not count."""
+    mine = (DatasetVersion.dataset_id.in_(dataset_ids), DatasetVersion.derived.is_(None))
+    query = select(DatasetVersion).where(*mine).order_by(DatasetVersion.number)
     return {found.dataset_id: found for found in session.scalars(query)}
 
 
@@ -170,6 +197,7 @@ def remove(session: Session, dataset_id: str) -> dict[str, int]:
     counts = {}
     for decisions in (Review, ReviewEvent):
         session.execute(delete(decisions).where(decisions.dataset_id == dataset_id))
+    session.execute(delete(CrossValidation).where(CrossValidation.dataset_id == dataset_id))
     for noun, table in (("samples", Sample), ("versions", DatasetVersion)):
         mine = table.dataset_id == dataset_id
         counts[noun] = session.scalar(select(func.count()).select_from(table).where(mine)) or 0

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.db.datasets import ROWS_AT_ONCE
 from service.db.tables import HeldOutSample, Job, Sample
-from workers.contract.evaluation import METRICS, MetricName
+from workers.contract.evaluation import METRICS, ClassValues, MetricName
 
 # Keeps the place of an undefined value in the order from bad to good: behind all others.
 UNDEFINED = {name: -1.0 if name == "hd95" else 2.0 for name in METRICS}
@@ -49,17 +49,17 @@ def page(
         order_by: the metric.
     """
     sign = -1 if order_by == "hd95" else 1  # of a distance the largest is the worst
-    value = sign * _value(order_by)
+    worst = sign * value(order_by)
     query = select(HeldOutSample).where(HeldOutSample.job_id == job_id)
     if after is not None:
-        query = query.where(tuple_(value, HeldOutSample.ordinal) > tuple_(literal(sign * after[0], Double), after[1]))
-    return session.scalars(query.order_by(value, HeldOutSample.ordinal).limit(size)).all()
+        query = query.where(tuple_(worst, HeldOutSample.ordinal) > tuple_(literal(sign * after[0], Double), after[1]))
+    return session.scalars(query.order_by(worst, HeldOutSample.ordinal).limit(size)).all()
 
 
 def place(row: HeldOutSample, order_by: MetricName) -> tuple[float, int]:
     """Where a sample stands in the order by a metric."""
-    value = getattr(row, order_by)
-    return (UNDEFINED[order_by] if value is None else value), row.ordinal
+    found = getattr(row, order_by)
+    return (UNDEFINED[order_by] if found is None else found), row.ordinal
 
 
 def values(session: Session, job_id: str, metric: MetricName, limit: int) -> list[tuple[str, float]]:
@@ -72,7 +72,14 @@ def values(session: Session, job_id: str, metric: MetricName, limit: int) -> lis
     return [(name, value) for name, value in session.execute(query.order_by(HeldOutSample.ordinal))]
 
 
-def _value(metric: MetricName) -> ColumnElement[float]:
+def class_values(session: Session, job_id: str) -> list[tuple[str, ClassValues | None]]:
+    """Name and class values of every held-out sample, by its ordinal; None of a job that did not say them."""
+    query = select(HeldOutSample.name, HeldOutSample.classes).where(HeldOutSample.job_id == job_id)
+    return [(name, classes) for name, classes in session.execute(query.order_by(HeldOutSample.ordinal))]
+
+
+def value(metric: MetricName) -> ColumnElement[float]:
+    """What samples are ordered by: a metric, with something behind all others where it is undefined."""
     column: Any = getattr(HeldOutSample, metric)
     return column if metric == "dice" else func.coalesce(column, UNDEFINED[metric])
 

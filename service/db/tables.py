@@ -121,7 +121,8 @@ class DatasetVersion(Base):
     """An immutable list of samples; its Parquet twin in the store is what workers read.
 
     The first `train_count` samples by ordinal are trained on, the next `validation_count` tell the epochs apart, and
-    the others are held out.
+    the others are held out. One that is `derived` is a fold of a cross-validation: nobody uploaded or corrected it, and
+    its number is `service.datasets.folds.FIRST_NUMBER` or above.
     """
 
     __tablename__ = "dataset_versions"
@@ -136,6 +137,7 @@ class DatasetVersion(Base):
     spatial_dims: Mapped[int] = mapped_column(default=2)
     channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # their names; null: the usual ones
     agreement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of annotators, if any is known
+    derived: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # `service.datasets.folds.Derived`
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     @property
@@ -168,6 +170,7 @@ class Sample(Base):
     depth: Mapped[int | None]  # of a volume
     spacing: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # of a volume: mm along each axis
     foreground: Mapped[float]
+    fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the image, in hex; null: none, or from before 0017
     label_values: Mapped[str | None] = mapped_column(Text)  # in the mask, `service.db.listed`; null: from before 0013
     # Where each channel is a file of its own: sha256 of those behind the first, which `image_sha256` is.
     channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -216,7 +219,7 @@ class ReviewEvent(Base):
 
 
 class Job(Base):
-    """A training job. `state` moves only by `service.jobs.lifecycle`."""
+    """A job of a task. `state` moves only by `service.jobs.lifecycle`."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -227,14 +230,18 @@ class Job(Base):
         Index("ix_jobs_created_at", "created_at", "id"),
         Index("ix_jobs_project_id", "project_id", "created_at", "id"),
         Index("ix_jobs_dataset_id", "dataset_id", "created_at", "id"),
+        Index("ix_jobs_cross_validation_id", "cross_validation_id", "fold"),
     )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))  # that of its dataset
+    task: Mapped[str] = mapped_column(String(16), default="train")  # `service.jobs.tasks.Task`
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     waiting_for: Mapped[str] = mapped_column(Text, default="")
     priority: Mapped[int] = mapped_column(default=0)
     reproduces: Mapped[str | None] = mapped_column(String(64))  # a job that may be deleted by now
+    cross_validation_id: Mapped[str | None] = mapped_column(String(64))  # that it is a fold of
+    fold: Mapped[int | None]  # which, counted from 1
     spec: Mapped[dict[str, Any]]
     dataset_id: Mapped[str] = mapped_column(String(64))
     dataset_version: Mapped[int]
@@ -252,6 +259,29 @@ class Job(Base):
     retried_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class CrossValidation(Base):
+    """Jobs that train on all but one fold of a version each; its state is theirs."""
+
+    __tablename__ = "cross_validations"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["dataset_id", "dataset_version"], ["dataset_versions.dataset_id", "dataset_versions.number"]
+        ),
+        Index("ix_cross_validations_project_id", "project_id", "created_at", "id"),
+    )
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))  # that of its dataset
+    name: Mapped[str] = mapped_column(String(200))
+    dataset_id: Mapped[str] = mapped_column(String(64))
+    dataset_version: Mapped[int]
+    first_version: Mapped[int]  # number of the first fold's; the others follow
+    seed: Mapped[int] = mapped_column(BigInteger)
+    folds: Mapped[list[Any]]  # of each how many samples and groups it has
+    left_out: Mapped[int]  # samples that the version holds out
+    spec: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Attempt(Base):

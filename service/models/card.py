@@ -13,7 +13,9 @@ from service.datasets.rows import channel_names
 from service.db.model_facts import DOUBTED, DataFacts, NoiseFacts
 from service.db.tables import Artifact, DatasetVersion, Job, TrainedModel
 from service.resources.lineage import Lineage
+from workers.contract.evaluation import Evaluation, MetricName
 
+NAMES: dict[MetricName, str] = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 FEW = 30  # held-out samples below which a mean says little
 NOT_STATED = (
     "Nobody has stated what this model is for. Until somebody does, take it for what training made of it: an attempt, "
@@ -43,6 +45,7 @@ class Known:
         data, noise: counts.
         held_out: on how many samples it was tested.
         interval: 95 % bootstrap interval of the mean Dice on these; (None, None): of less than two.
+        evaluation: all metrics on these, with intervals over groups; None: of a job that did not say them.
     """
 
     job: Job
@@ -54,6 +57,7 @@ class Known:
     noise: NoiseFacts
     held_out: int
     interval: tuple[float | None, float | None] = field(default=(None, None))
+    evaluation: Evaluation | None = None
 
 
 def title(known: Known) -> str:
@@ -68,6 +72,7 @@ def sections(known: Known) -> list[Section]:
         _model(known),
         _data(known),
         _metrics(known),
+        *([_held_out(known.evaluation)] if known.evaluation else []),
         _noise(known),
         _limits(known),
         _loading(known),
@@ -132,7 +137,7 @@ def _code(lineage: Lineage) -> str:
 def _data(known: Known) -> Section:
     data, lineage = known.data, known.lineage.data
     rows = [
-        ("Dataset", f"{lineage.name}, version {lineage.version} ({lineage.dataset_id})"),
+        ("Dataset", f"{lineage.name}, {_version(known)} ({lineage.dataset_id})"),
         ("Trained on", f"{lineage.train} samples"),
         ("For validation", f"{lineage.validation} samples" if lineage.validation else "none"),
         ("Held out", f"{lineage.test} samples" if lineage.test else "none"),
@@ -150,6 +155,13 @@ def _data(known: Known) -> Section:
     return Section("Data", table=[("", ""), *rows])
 
 
+def _version(known: Known) -> str:
+    derived = known.version.derived
+    if derived is None:
+        return f"version {known.version.number}"
+    return f"version {derived['version']} without fold {derived['fold']} of {derived['folds']}, which is held out"
+
+
 def _between(low: float, high: float) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
@@ -159,7 +171,8 @@ def _metrics(known: Known) -> Section:
     words = []
     if known.held_out and "test_dice" in metrics:
         spread = f", ± {metrics['test_dice_std']:.3f} over the samples" if "test_dice_std" in metrics else ""
-        low, high = known.interval
+        dice = known.evaluation.overall("dice") if known.evaluation else None
+        low, high = (dice.low, dice.high) if dice else known.interval
         sure = f"; 95 % bootstrap interval of the mean {low:.3f} to {high:.3f}" if low is not None else ""
         words = [f"Mean Dice {metrics['test_dice']:.3f} on {known.held_out} held-out samples{spread}{sure}."]
     else:
@@ -171,6 +184,39 @@ def _metrics(known: Known) -> Section:
     return Section(
         "Metrics", words, [("Metric", "Value"), *((name, f"{value:.4g}") for name, value in numbers.items())]
     )
+
+
+def _held_out(found: Evaluation) -> Section:
+    of = f"{found.samples} held-out samples" + (f" of {found.groups} groups" if found.groups != found.samples else "")
+    words = [
+        f"On {of}. Intervals are those of the mean, at {found.level:.0%}, by a bootstrap that draws whole groups "
+        f"({found.resamples} times): how far it might be another with others of the same kind. Undefined values are in "
+        "no number."
+    ]
+    head = ("Metric", "Class", "Mean", "Interval", "Median", "Std", "Samples", "Undefined")
+    rows = [
+        (
+            f"HD95 ({found.hd95_unit})" if one.metric == "hd95" else NAMES[one.metric],
+            "mean of all" if one.label_class is None else str(one.label_class),
+            _number(one.mean),
+            f"{one.low:.3f} to {one.high:.3f}" if one.low is not None and one.high is not None else "",
+            _number(one.median),
+            _number(one.std),
+            str(one.samples),
+            str(one.undefined),
+        )
+        for one in found.metrics
+    ]
+    words += [
+        f"Calibration of class {one.label_class}: expected error {one.ece:.4f}, Brier score {one.brier:.4f}, over "
+        f"{one.pixels} pixels."
+        for one in found.calibration
+    ]
+    return Section("Metrics on held-out samples", words, [head, *rows])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _noise(known: Known) -> Section:

@@ -9,6 +9,7 @@ from service.db.tables import Job, TrainedModel
 from service.models.card import Known
 from service.models.comparing import interval
 from service.models.lineage import lineage
+from workers.contract.evaluation import Evaluation
 
 
 def known(session: Session, job: Job, model: TrainedModel) -> Known:
@@ -31,4 +32,5 @@ def known(session: Session, job: Job, model: TrainedModel) -> Known:
         noise=model_facts.noise_facts(session, job),
         held_out=len(dice),
         interval=interval(dice),
+        evaluation=Evaluation.model_validate(job.evaluation) if job.evaluation else None,
     )

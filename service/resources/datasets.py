@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from service.datasets.kinds import LayoutKind
 from service.errors import FieldError
 from service.resources.annotators import Agreement
+from service.resources.cross_validations import Derived
 
 Split = Literal["train", "validation", "test"]
 
@@ -34,6 +35,7 @@ class VersionResource(BaseModel):
     channels: list[str] = Field(description="names of those that a network sees, in order; three of an RGB image")
     mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
     agreement: Agreement | None = Field(description="of the annotators; null: nobody is named")
+    derived: Derived | None = Field(description="where it is a fold of a cross-validation; null: people made it")
     warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
     created_at: datetime
     samples: str = Field(description="where its samples are")

@@ -1,8 +1,10 @@
-"""Small line charts as SVG points: computed here, drawn by the templates."""
+"""Small line charts as SVG points, and names of versions: computed here, drawn by the templates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from service.datasets.folds import FIRST_NUMBER
 
 
 def points(values: Sequence[float], width: float, height: float, top: float = 1.0, bottom: float = 0.0) -> str:
@@ -19,3 +21,8 @@ def points(values: Sequence[float], width: float, height: float, top: float = 1.
     spread = (top - bottom) or 1.0
     levels = [min(max((value - bottom) / spread, 0.0), 1.0) for value in values]
     return " ".join(f"{i * step:.1f},{height * (1 - level):.1f}" for i, level in enumerate(levels))
+
+
+def version_name(number: int) -> str:
+    """What a version of a dataset is called: the numbers of folds say nothing to people."""
+    return f"v{number}" if number < FIRST_NUMBER else "all but a fold"

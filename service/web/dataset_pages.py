@@ -66,10 +66,8 @@ def show_dataset(
     if dataset is None:
         return missing(request, f"There is no dataset {dataset_id}.")
     versions = [version_resource(row) for row in datasets.versions(session, dataset.id)]
-    shown = next((version for version in versions if version.number == (number or versions[0].number)), None)
-    if shown is None:
-        return missing(request, f"Dataset {dataset.id} has no version {number}.")
-    try:
+    try:  # a fold is not among the others
+        shown = version_resource(datasets.version(session, dataset.id, number or versions[0].number))
         changes = _changes(session, dataset.id, before, after) if before and after else None
     except NotFound as error:
         return missing(request, error.detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,23 +67,47 @@ def evaluation_of(session: Session, job: Job) -> dict[str, Any] | None:
     evaluation = Evaluation.model_validate(job.evaluation)
     strips = [strip(session, job.id, metric, evaluation.hd95_unit) for metric in METRICS]
     return {
-        "of": evaluation,
-        "titles": {**TITLES, "hd95": f"HD95 ({evaluation.hd95_unit})"},
+        **summary_of(evaluation),
         "strips": [one for one in strips if one is not None],
-        "diagrams": [diagram(one) for one in evaluation.calibration],
         "worst": held_out.page(session, job.id, WORST, None),
+    }
+
+
+def summary_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The values of the macros of `evaluation_parts.html`."""
+    return {
+        "of": evaluation,
+        "titles": {metric: title_of(metric, evaluation.hd95_unit) for metric in METRICS},
+        "diagrams": [diagram(one) for one in evaluation.calibration],
     }
 
 
 def strip(session: Session, job_id: str, metric: MetricName, unit: str) -> Strip | None:
     """The strip of a metric; None where it is defined for no sample."""
-    found = held_out.values(session, job_id, metric, MOST_DOTS)
+    return strip_of(title_of(metric, unit), metric, held_out.values(session, job_id, metric, MOST_DOTS))
+
+
+def title_of(metric: MetricName, unit: str) -> str:
+    """What a metric is called, with its unit."""
+    return f"{TITLES[metric]} ({unit})" if metric == "hd95" else TITLES[metric]
+
+
+def strip_of(title: str, metric: MetricName, found: Sequence[tuple[str, float]]) -> Strip | None:
+    """The strip of some values.
+
+    Args:
+        title: what they are.
+        metric: of which metric.
+        found: names of samples, and their values.
+
+    Returns:
+        None where there are none.
+    """
     if not found:
         return None
     values = [value for _, value in found]
     top = max(values) or 1.0 if metric == "hd95" else 1.0
     low, median, high = np.percentile(values, [25, 50, 75]).tolist()
-    title = f"HD95 ({unit})" if metric == "hd95" else TITLES[metric]
     dots = [
         (WIDTH * value / top, HEIGHT * (number % LANES + 1) / (LANES + 1), f"{name}: {value:.3f}")
         for number, (name, value) in enumerate(found)

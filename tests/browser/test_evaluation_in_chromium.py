@@ -12,8 +12,8 @@ from service.api.dependencies import Context
 from service.db import jobs
 from service.db.tables import HeldOutSample
 from workers.contract.evaluation import LEVEL, METRICS, Evaluation
+from workers.contract.summaries import RESAMPLES, summaries
 from workers.metrics import CalibrationSums, calibration_of
-from workers.summaries import RESAMPLES, summaries
 
 pytestmark = pytest.mark.real
 NAMES = ['<b>bold & "x"', *(f"case {number}" for number in range(5))]

@@ -10,6 +10,7 @@ from workers.contract.model import Model
 
 MetricName = Literal["dice", "iou", "hd95", "precision", "recall"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+ClassValues = dict[MetricName, list[float | None]]  # of a sample: a value for each foreground class
 LEVEL = 0.95  # of the intervals
 
 
@@ -69,3 +70,8 @@ class Evaluation(Finite):
     hd95_unit: Literal["px", "mm"]
     metrics: list[MetricSummary]
     calibration: list[Calibration]
+
+    def overall(self, metric: MetricName) -> MetricSummary | None:
+        """The summary of a metric over all classes, which is that of the only class where there is one."""
+        found = [one for one in self.metrics if one.metric == metric]
+        return next((one for one in found if one.label_class is None), found[0] if len(found) == 1 else None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from workers.contract.evaluation import METRICS, Evaluation
 from workers.export.texts import CAUTION, task
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -55,7 +56,7 @@ def metadata(about: dict[str, Any]) -> dict[str, Any]:
         "copyright": "The weights are subject to what holds for the data that they were trained on.",
         "data_type": "nibabel" if volume else "image",
         "intended_use": CAUTION,
-        "eval_metrics": {"mean_dice": about["test_dice"]} if "test_dice" in about else {},
+        "eval_metrics": _metrics(about),
         "network_data_format": {
             "inputs": {
                 "image": {
@@ -75,6 +76,19 @@ def metadata(about: dict[str, Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _metrics(about: dict[str, Any]) -> dict[str, Any]:
+    """On held-out samples; the ends of intervals stand beside their means."""
+    if "test_dice" not in about:
+        return {}
+    found: dict[str, Any] = {"mean_dice": about["test_dice"]}
+    if "evaluation" in about:
+        evaluation = Evaluation.model_validate(about["evaluation"])
+        said = [one for metric in METRICS if (one := evaluation.overall(metric)) and one.mean is not None]
+        for one in said:
+            found |= {f"mean_{one.metric}": one.mean, f"mean_{one.metric}_interval": [one.low, one.high]}
+    return found
 
 
 def inference_config(about: dict[str, Any]) -> dict[str, Any]:

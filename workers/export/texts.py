@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from workers.contract.evaluation import Evaluation
+
 CAUTION = (
     "It is for research. Nobody has examined it for use on patients, and it knows nothing of images unlike those that "
     "it was trained on."
@@ -27,8 +29,17 @@ def _tried(about: dict[str, Any]) -> str:
         return "No samples were held out in training: how well it does is not known."
     spread, count = about["test_dice_std"], about["test_samples"]
     return (
-        f"On {count:.0f} held-out samples its mean Dice is {about['test_dice']:.3f} (± {spread:.3f} over the samples)."
+        f"On {count:.0f} held-out samples its mean Dice is {about['test_dice']:.3f} (± {spread:.3f} over the samples"
+        f"{_interval(about)})."
     )
+
+
+def _interval(about: dict[str, Any]) -> str:
+    found = Evaluation.model_validate(about["evaluation"]) if "evaluation" in about else None
+    dice = found.overall("dice") if found else None
+    if found is None or dice is None or dice.low is None:
+        return ""
+    return f"; {found.level:.0%} interval of the mean {dice.low:.3f} to {dice.high:.3f}, drawn by groups"
 
 
 def _files(about: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from service.db.tables import DatasetVersion, HeldOutSample, Job, JobSample, Sam
 from service.jobs.ingest import read_result
 from service.jobs.lifecycle import State
 from service.models.markdown import plain
+from workers.contract.evaluation import METRICS, Evaluation, MetricSummary
 from workers.contract.request import JobSpec
 
 HOSTILE = "1. <script>alert(1)</script> | `x` [a](javascript:b) *c* --- # {{ d }}"
@@ -111,6 +112,29 @@ def test_the_card_says_what_is_known(tested: TestClient, context: Context, finis
         assert row in rows
     (file,) = tested.get(f"/v1/models/{finished_job}").json()["files"]
     assert [file["name"], f"{file['size']} bytes", file["sha256"]] in rows
+
+
+def test_intervals_of_a_job_that_says_them_are_those_over_groups(
+    tested: TestClient, context: Context, finished_job: str
+) -> None:
+    metrics = [
+        MetricSummary(
+            metric=metric, label_class=1, samples=2, undefined=1, mean=0.5, median=0.5, std=0.25, low=0.125, high=0.875
+        )
+        for metric in METRICS
+    ]
+    evaluation = Evaluation(
+        samples=2, groups=1, level=0.95, resamples=2000, hd95_unit="px", metrics=metrics, calibration=[]
+    )
+    with context.sessions.begin() as session:
+        session.get_one(Job, finished_job).evaluation = evaluation.model_dump(mode="json")
+        derived = {"version": 1, "fold": 2, "folds": 5, "cross_validation": "cv-1"}
+        session.get_one(DatasetVersion, ("ds-pages", 1)).derived = derived
+    _, rows, text = seen(split(tested.get(f"/v1/models/{finished_job}/card").text)[1])
+    assert "95 % bootstrap interval of the mean 0.125 to 0.875" in text
+    assert "On 2 held-out samples of 1 groups. Intervals are those of the mean, at 95%" in text
+    assert ["HD95 (px)", "1", "0.500", "0.125 to 0.875", "0.500", "0.250", "2", "1"] in rows
+    assert ["Dataset", "<script>alert(1)</script>, version 1 without fold 2 of 5, which is held out (ds-pages)"] in rows
 
 
 def test_what_people_say_is_text_and_nothing_else(tested: TestClient, finished_job: str) -> None:

@@ -20,10 +20,13 @@ from PIL import Image
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
-from service.jobs.ingest import read_result
+from service.db.tables import CrossValidation
+from service.jobs.ingest import read_prediction, read_result
+from service.jobs.lifecycle import State
 from service.roles import Role
 from service.settings import Settings
 from tests.records import put_upload
+from workers.contract.prediction import PredictSpec
 from workers.contract.request import JobSpec
 
 NOBODY, READ, REVIEW, TRAIN, ADMIN, OPERATOR = "nobody", "read", "review", "train", "admin", "operator"
@@ -33,6 +36,8 @@ UNKNOWN = {
     "dataset": "ds-none",
     "job": "job-none",
     "queued": "queued-none",
+    "folded": "cv-none",
+    "predicted": "predicted-none",
     "key": "key-none",
     "upload": "upl-none",
 }
@@ -43,9 +48,10 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}` and `{key}`: then the route is
-    tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is
-    looked through.
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}`, `{folded}`, `{predicted}` and
+    `{key}`: then
+    the route is tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what
+    it shows is looked through.
     """
 
     needs: str
@@ -73,6 +79,7 @@ DATASET = "/v1/datasets/{dataset}"
 UPLOAD = "/v1/uploads/{upload}"
 SAMPLES = f"/v1/jobs/{{job}}/samples/{SAMPLE}"
 REVIEWED = f"{DATASET}/versions/1/samples/{SAMPLE}/review"
+FOLDED = "/v1/cross-validations/{folded}"
 KEYS = "/v1/projects/{project}/keys"
 ROWS = {
     "GET /healthz": Row(NOBODY),
@@ -164,6 +171,7 @@ ROWS = {
     # Jobs
     "GET /v1/jobs": Row(READ, lists=True),
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
+    "POST /v1/jobs:predict": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}", "model": "{job}"}}),
     "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
     "PATCH /v1/jobs/{job_id}": Row(TRAIN, path="/v1/jobs/{queued}", body={"json": {"priority": -1}}),
@@ -176,6 +184,11 @@ ROWS = {
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/metrics": Row(READ, path="/v1/jobs/{job}/metrics"),
+    "GET /v1/jobs/{job_id}/metrics.svg": Row(READ, 404, path="/v1/jobs/{job}/metrics.svg"),  # nothing was held out
+    "GET /v1/jobs/{job_id}/files": Row(READ, path="/v1/jobs/{predicted}/files"),
+    "GET /v1/jobs/{job_id}/files/{name}": Row(READ, path="/v1/jobs/{predicted}/files/samples.csv"),
+    "HEAD /v1/jobs/{job_id}/files/{name}": Row(READ, path="/v1/jobs/{predicted}/files/samples.csv"),
+    "GET /v1/jobs/{job_id}/predictions": Row(READ, path="/v1/jobs/{predicted}/predictions"),
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
@@ -201,6 +214,17 @@ ROWS = {
     "POST /v1/jobs/{job_id}/import": Row(
         REVIEW, path="/v1/jobs/{job}/import?format=csv", body={"content": "sample,mask_sha256,decision"}
     ),
+    # Cross-validations
+    "GET /v1/cross-validations": Row(READ, lists=True),
+    "POST /v1/cross-validations": Row(
+        TRAIN, 202, foreign=422, body={"json": {"job": {"dataset_id": "{dataset}"}, "folds": 2}}
+    ),
+    "GET /v1/cross-validations/{cross_validation_id}": Row(READ, path=FOLDED),
+    "GET /v1/cross-validations/{cross_validation_id}/metrics": Row(READ, path=f"{FOLDED}/metrics"),
+    "GET /v1/cross-validations/{cross_validation_id}/metrics.svg": Row(READ, 404, path=f"{FOLDED}/metrics.svg"),
+    "GET /v1/cross-validations/{cross_validation_id}/samples": Row(READ, path=f"{FOLDED}/samples"),
+    "DELETE /v1/cross-validations/{cross_validation_id}": Row(TRAIN, 409, path=FOLDED),  # its jobs are not over
+    "POST /v1/cross-validations/{cross_validation_id}:cancel": Row(TRAIN, 202, path=f"{FOLDED}:cancel"),
     # Models
     "GET /v1/models": Row(READ, lists=True),
     "GET /v1/models/{model_id}": Row(READ, path="/v1/models/{job}"),
@@ -241,6 +265,8 @@ ROWS = {
     "GET /": Row(READ, page=True, lists=True),
     "GET /datasets/new": Row(TRAIN, page=True),
     "GET /datasets/{dataset_id}": Row(READ, path="/datasets/{dataset}", page=True),
+    "GET /cross-validations": Row(READ, page=True, lists=True),
+    "GET /cross-validations/{cross_validation_id}": Row(READ, path="/cross-validations/{folded}", page=True),
     "GET /models": Row(READ, path="/models", page=True, lists=True),
     "GET /models/compare": Row(READ, 422, path="/models/compare?model={job}&model={job}", page=True),
     "GET /models/{model_id}": Row(READ, path="/models/{job}", page=True),
@@ -328,7 +354,23 @@ def world(
     with context.sessions.begin() as session:
         for side in sides:
             side["queued"] = side["job"].replace("job", "queued")
-            jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
+            queued = jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
+            side["folded"] = side["job"].replace("job", "cv")
+            queued.cross_validation_id, queued.fold = side["folded"], 1
+            row = CrossValidation(id=side["folded"], project_id=side["project"], name="", seed=0, left_out=0)
+            row.spec = JobSpec(dataset_id=side["dataset"]).model_dump(mode="json")
+            row.dataset_id, row.dataset_version, row.first_version = side["dataset"], 1, 1_000_000_000
+            row.folds = [{"samples": 3, "groups": 3}] * 2
+            session.add(row)
+            side["predicted"] = side["job"].replace("job", "predicted")
+            spec = PredictSpec(model_id=side["job"], dataset_id=side["dataset"])
+            predicted = jobs.add_job(session, side["predicted"], spec)
+            scripted.write_prediction(context.store, predicted.id, 1, 6)
+            made = read_prediction(context.store, predicted.id, 6)
+            assert made is not None
+            jobs.add_prediction(session, predicted, made)
+            for state in (State.STARTING, State.RUNNING, State.SUCCEEDED):
+                jobs.set_state(session, predicted, state)
     keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
     with context.sessions.begin() as session:
         for who, key in keys.items():

@@ -14,8 +14,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, f1_score, jaccard_score, precision_score, recall_score
 
 from workers.contract.evaluation import METRICS
+from workers.contract.summaries import interval, summaries
 from workers.metrics import BINS, CalibrationSums, calibration_of, class_values, dice
-from workers.summaries import interval, summaries
 
 CLASSES = 3
 

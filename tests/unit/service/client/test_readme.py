@@ -15,15 +15,18 @@ from service.cli import app as commands
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text()
 DATASETS = (ROOT / "docs/datasets.md").read_text()
+COMMANDS = (ROOT / "docs/commands.md").read_text()
 
 
 def test_its_commands_and_options_exist() -> None:
     known = dict(typer.main.get_command(commands).commands)  # type: ignore[attr-defined]
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README + DATASETS, re.DOTALL))
-    for group in ("keys", "projects", "review", "models"):
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README + DATASETS + COMMANDS, re.DOTALL))
+    for group in ("keys", "projects", "review", "models", "cross-validations"):
         known |= {f"{group} {name}": command for name, command in known[group].commands.items()}
     used = re.findall(
-        r"^(?:\S*bin/)?dale ((?:keys |projects |review |models )?[\w-]+)(.*?)(?:#|$)", shell, re.MULTILINE
+        r"^(?:\S*bin/)?dale ((?:keys |projects |review |models |cross-validations )?[\w-]+)(.*?)(?:#|$)",
+        shell,
+        re.MULTILINE,
     )
     assert {name for name, _ in used} >= {"serve", "login", "upload", "train", "samples", "fetch"}
     for name, rest in used:

@@ -12,12 +12,27 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from workers.contract.evaluation import LEVEL, METRICS, Evaluation, MetricSummary
 from workers.contract.request import NetworkSpec
 from workers.export.conventions import conventions
 from workers.export.publish import made_with
 from workers.export.workplace import Workplace
 from workers.network import build_network, constructor_arguments
 
+EVALUATION = Evaluation(
+    samples=3,
+    groups=2,
+    level=LEVEL,
+    resamples=2000,
+    hd95_unit="px",
+    metrics=[
+        MetricSummary(
+            metric=metric, label_class=1, samples=3, undefined=0, mean=0.75, median=0.75, std=0.125, low=0.5, high=1.0
+        )
+        for metric in METRICS
+    ],
+    calibration=[],
+)
 SMALL = {"channels": [4, 8, 16], "strides": [2, 2]}
 
 
@@ -46,6 +61,10 @@ def describe(
         "classes": len(mask_values),
         "mask_values": list(mask_values),
         "job_id": "job-1",
+        "test_dice": 0.75,
+        "test_dice_std": 0.125,
+        "test_samples": 3.0,
+        "evaluation": EVALUATION.model_dump(mode="json"),
     }
     if volume:
         about |= {"patch_size": edge, "normalisation": {"percentiles": (0.5, 99.5)}}

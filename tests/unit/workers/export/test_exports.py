@@ -26,6 +26,7 @@ from workers.export import publish
 from workers.export.__main__ import Exporter, report_of, trained
 from workers.export.bundle_configs import inference_config, metadata
 from workers.export.comparison import agreement, by_network, mask_of
+from workers.export.texts import bundle_readme
 from workers.export.workplace import Workplace
 from workers.run import Run
 
@@ -206,6 +207,18 @@ def test_a_process_that_is_killed_costs_only_its_exports(tmp_path: Path, monkeyp
     workplace = leave(tmp_path / "work", describe())
     monkeypatch.setattr(publish.sys, "executable", str(killed))
     assert "signal 9" in publish.make(workplace, ["onnx"])
+
+
+def test_files_say_how_well_it_does_and_how_sure_that_is() -> None:
+    about = describe()
+    found = metadata(about)["eval_metrics"]
+    assert (found["mean_dice"], found["mean_hd95"], found["mean_recall_interval"]) == (0.75, 0.75, [0.5, 1.0])
+    words = "On 3 held-out samples its mean Dice is 0.750 (± 0.125 over the samples; 95% interval of the mean 0.500 to"
+    assert words in bundle_readme(about, "x")
+    older = {name: value for name, value in about.items() if name != "evaluation"}
+    assert metadata(older)["eval_metrics"] == {"mean_dice": 0.75}
+    assert "± 0.125 over the samples)." in bundle_readme(older, "x")
+    assert metadata({name: value for name, value in older.items() if name != "test_dice"})["eval_metrics"] == {}
 
 
 def test_text_that_monai_would_execute_makes_no_bundle() -> None:

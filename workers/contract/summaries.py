@@ -1,14 +1,17 @@
-"""Metrics of many samples in a few numbers, and how far the mean might be another with other patients."""
+"""Metrics of many samples in a few numbers, and how far the mean might be another with other patients.
+
+In the contract, since workers summarise a job's samples and the service those of a cross-validation.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.contract.evaluation import LEVEL, METRICS, MetricName, MetricSummary
-from workers.metrics import ClassValues, mean_over_classes
+from workers.contract.evaluation import LEVEL, METRICS, ClassValues, MetricName, MetricSummary
 
 RESAMPLES = 2000
 AT_ONCE = 4_000_000  # draws that are held in memory together
@@ -51,6 +54,12 @@ def _summary(
         low=low,
         high=high,
     )
+
+
+def mean_over_classes(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are defined; None if none is."""
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None
 
 
 def interval(
