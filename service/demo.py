@@ -22,13 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from service import ranking
-from service.api.jobs import JobResource
-from service.api.samples import SampleResource
 from service.child import ServiceDiedError, environment, running_service, sigterm_interrupts
 from service.cli import following, terminal
 from service.cli.packing import PARTS, as_archive
 from service.client import Client, JobSpec
 from service.jobs.lifecycle import State
+from service.resources.jobs import JobResource
+from service.resources.samples import SampleResource
 from workers.contract.request import DaleMethod, NetworkSpec
 
 SAMPLES = 240

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service import logging
+from service.actions import Action
 from service.api.dependencies import Context
 from service.datasets.collecting import collect
 from service.db import access, audit
@@ -109,14 +110,14 @@ def _let_environment_in(session: Session, key: str) -> None:
     for replaced in access.made_by(session, access.BY_ENVIRONMENT):
         if caller is None or replaced.id != caller.key_id:
             access.revoke(session, replaced)
-            audit.add(session, SERVICE, audit.Action.KEY_REVOKE, replaced.id, None, name=replaced.name)
+            audit.add(session, SERVICE, Action.KEY_REVOKE, replaced.id, None, name=replaced.name)
     if caller is None:
         _add_operator(session, key, "DALE_API_KEY", access.BY_ENVIRONMENT)
 
 
 def _add_operator(session: Session, key: str, name: str, created_by: str) -> None:
     added = access.add_key(session, key, name=name, role=Role.ADMIN, project_id=None, created_by=created_by)
-    audit.add(session, SERVICE, audit.Action.KEY_CREATE, added.id, None, name=name, role=added.role)
+    audit.add(session, SERVICE, Action.KEY_CREATE, added.id, None, name=name, role=added.role)
 
 
 def _serve(context: Context, metrics: Metrics, new_key: str | None, announce: Callable[[Announcement], None]) -> None:

@@ -51,7 +51,7 @@ from service.api.admission import Admission
 from service.api.dependencies import Context
 from service.api.headers import NoSniff
 from service.api.middleware import BodyLimit, RequestLog, RequestMetrics
-from service.datasets import parts
+from service.datasets.part_sizes import LARGEST_PART
 from service.db import migrations
 from service.db.session import open_database
 from service.jobs.census import Census
@@ -59,6 +59,8 @@ from service.jobs.cluster import Cluster, Endpoint
 from service.measured_store import MeasuredStore
 from service.metrics import Metrics
 from service.predictions.predictor import Predictor
+from service.resources.painting import PaintedSlices
+from service.resources.problems import Problem
 from service.settings import Settings
 from service.web import dataset_pages, job_pages, model_pages, pages, review_pages
 from workers.contract.store import open_store
@@ -117,7 +119,7 @@ def create_app(settings: Settings, context: Context | None = None, measured: Met
     problems.install(app)
     larger = {
         "/v1/datasets*": settings.max_upload_bytes,
-        "/v1/uploads/*": parts.LARGEST_PART,
+        "/v1/uploads/*": LARGEST_PART,
         "/v1/jobs/*/import": exports.MAX_IMPORT_BYTES,
         "/v1/models/*:predict": settings.predictions.max_body_bytes,
     }
@@ -180,7 +182,7 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = generate()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (problems.Problem, painting.PaintedSlices):
+        for model in (Problem, PaintedSlices):
             if model.__name__ not in schemas:
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))

@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.axes import Axis
 from service.datasets.formats.nifti import is_packed, open_volume, orientation, planes, slab, spacing, unpack
 from service.errors import FieldError, Invalid
 
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 PERCENTILES = (0.5, 99.5)  # intensities from black to white
 SAMPLED = 8  # planes that the percentiles are taken from
 UNLIMITED = 1 << 62  # what is stored has passed the limits of the upload
-
-
-class Axis(StrEnum):
-    """What a slice is perpendicular to, by the name of the slice."""
-
-    AXIAL = "axial"
-    CORONAL = "coronal"
-    SAGITTAL = "sagittal"
-
-    @property
-    def number(self) -> int:
-        """The axis in RAS+ order."""
-        return {"sagittal": 0, "coronal": 1, "axial": 2}[self]
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from service.api.dependencies import Context
+from service.datasets.kinds import UploadState
 from service.db import jobs
 from service.db.base import now
 from service.db.tables import Upload
-from service.db.uploads import KEPT, UploadState
+from service.db.uploads import KEPT
 from service.jobs.intake import take_in, view_of
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State

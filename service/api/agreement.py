@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
 
 from service.api.datasets import DatasetDep, VersionNumber
 from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.problems import problems
-from service.datasets.pairs import Media
+from service.datasets.kinds import Media
 from service.db import datasets, reviews
+from service.resources.agreement import AgreementList, AgreementResource
 from service.reviews.agreement import agreements
 from workers.contract import keys
 
@@ -19,27 +19,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-
-
-class AgreementResource(BaseModel):
-    """How far two people agree."""
-
-    keys: tuple[str, str]
-    names: tuple[str, str]
-    both: int = Field(description="labels that both have decided about")
-    same: int = Field(
-        description="of these, how often they agree whether the label may stay; the others: "
-        "`disagree` of GET /v1/jobs/{job_id}/samples:order"
-    )
-    kappa: float | None = Field(description="Cohen's kappa of that, in [-1, 1]; null where chance explains everything")
-    masks: int = Field(description="samples for which both gave a mask (2D only)")
-    dice: float | None = Field(description="mean Dice of these masks")
-
-
-class AgreementList(BaseModel):
-    """Of every two people who have decided about the same labels."""
-
-    agreements: list[AgreementResource]
 
 
 @router.get("")

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
 
+from service.actions import Action
 from service.api.dependencies import AdminDep, Context, ContextDep, SessionDep, require_key
-from service.api.fields import Id, Moment
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
 from service.db import audit, tables
-from service.db.audit import Action, Filter
+from service.db.audit import Filter
+from service.resources.audit import AuditEntry, AuditPage
+from service.resources.fields import Id, Moment
 
 router = APIRouter(
     prefix="/v1", tags=["access"], dependencies=[Depends(require_key)], responses=problems(401, 403, 422)
 )
 BATCH = 1000
 JSONL = "application/jsonl"
-
-
-class AuditEntry(BaseModel):
-    """A change, and who made it."""
-
-    id: int
-    at: datetime
-    project_id: str | None = Field(description="where it happened; none: in no project")
-    key_id: str = Field(description="whose key; `service`: `dale serve` itself")
-    key_name: str
-    action: Action
-    target: str = Field(description="id of what was changed")
-    details: dict[str, Any]
-    request_id: str | None = Field(description="finds the request in the service's log")
-
-
-class AuditPage(BaseModel):
-    """Some entries, newest first."""
-
-    entries: list[AuditEntry]
-    next_page_token: str | None
 
 
 def get_filter(

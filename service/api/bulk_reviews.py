@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from service.api.deciding import Note
+from service.actions import Action
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.problems import problems
 from service.db import audit, datasets, exports, jobs, tables
-from service.db.deciding import AT_ONCE, Change, Changed, Outcome, decide_many, undo_many
+from service.db.deciding import AT_ONCE, Change, Changed, decide_many, undo_many
 from service.errors import FieldError, Invalid, NotFound
-from service.reviews.decisions import Decision
+from service.resources.bulk_reviews import (
+    MOST_CORRECTIONS,
+    LabelOutcome,
+    ManyDecisions,
+    ManyLabels,
+    ManyOutcomes,
+    SeenLabel,
+)
+from service.reviews.decisions import Decision, Outcome
 from service.reviews.masks import store_prediction
 from service.roles import Caller
 
@@ -23,68 +30,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(400, 401, 403, 404, 422),
 )
-MOST_ITEMS = 10_000
-MOST_CORRECTIONS = 200  # each reads a prediction and stores a mask
-
-
-class SeenLabel(BaseModel):
-    """A sample, and which state of its review was seen."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    ordinal: int = Field(strict=True, ge=0, lt=1 << 62)
-    revision: int | None = Field(
-        default=None,
-        strict=True,
-        ge=0,
-        lt=10**9,
-        description="that was seen; null: none, and nothing that is decided is replaced",
-    )
-
-
-class ManyLabels(BaseModel):
-    """The labels that are meant."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    labels: list[SeenLabel] = Field(min_length=1, max_length=MOST_ITEMS)
-
-    @field_validator("labels")
-    @classmethod
-    def _once(cls, labels: list[SeenLabel]) -> list[SeenLabel]:
-        if len({label.ordinal for label in labels}) < len(labels):
-            raise ValueError("a sample is named twice")
-        return labels
-
-
-class ManyDecisions(ManyLabels):
-    """One decision about many labels."""
-
-    decision: Decision = Field(
-        description=f"`corrected`: the job's prediction takes each label's place; at most {MOST_CORRECTIONS} at once"
-    )
-    note: Note = ""
-
-
-class LabelOutcome(BaseModel):
-    """What became of one of them, and what is decided of it now."""
-
-    ordinal: int
-    sample: str | None = Field(description="null: the job has no such sample")
-    outcome: Outcome | None = Field(description="null: refused, and why is in `fault`")
-    fault: str | None
-    revision: int
-    decision: Decision | None
-    by: str | None = Field(description="name of the key that decided")
-    note: str
-    new_mask_sha256: str | None
-
-
-class ManyOutcomes(BaseModel):
-    """What became of each, in the order in which they were named."""
-
-    done: int = Field(description="how many were done")
-    labels: list[LabelOutcome]
 
 
 @router.post("/reviews:decide", responses=problems(413, 503))
@@ -112,7 +57,7 @@ def decide_labels(job_id: str, wanted: ManyDecisions, context: ContextDep, calle
         for one in done:
             if one.outcome is Outcome.DONE:
                 facts = _facts(job, one) | {"decision": wanted.decision}
-                audit.add(session, caller, audit.Action.REVIEW_DECIDE, job.dataset_id, project, **facts)
+                audit.add(session, caller, Action.REVIEW_DECIDE, job.dataset_id, project, **facts)
         return _answer(wanted.labels, rows, done, faults)
 
 
@@ -127,7 +72,7 @@ def undo_labels(job_id: str, wanted: ManyLabels, context: ContextDep, caller: Re
         for one in done:
             if one.outcome is Outcome.DONE and one.review is not None:
                 facts = _facts(job, one) | {"decision": one.review.decision}
-                audit.add(session, caller, audit.Action.REVIEW_UNDO, job.dataset_id, project, **facts)
+                audit.add(session, caller, Action.REVIEW_UNDO, job.dataset_id, project, **facts)
         return _answer(wanted.labels, rows, done, {})
 
 

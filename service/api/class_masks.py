@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
@@ -20,10 +19,11 @@ from service.api.overlays import RowDep
 from service.api.problems import problems
 from service.api.ranges import matches
 from service.api.volume_pictures import mask_slice, slice_headers
+from service.axes import Axis
 from service.datasets.volumes import MAX_VALUE
 from service.db import datasets, reviews
 from service.errors import FieldError, Invalid, NotFound
-from service.slices import Axis
+from service.reviews.decisions import MaskKind
 from workers.contract import keys
 from workers.contract.store import ObjectMissing
 
@@ -33,14 +33,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422, 503),
 )
-
-
-class MaskKind(StrEnum):
-    """Whose idea of the lesion it is."""
-
-    LABEL = "label"  # that the job was trained on
-    PREDICTION = "prediction"  # the network's, once the job has succeeded
-    CORRECTION = "correction"  # that a reviewer put in the label's place
 
 
 @router.get(

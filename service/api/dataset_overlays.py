@@ -14,9 +14,9 @@ from service.api.overlays import fetched
 from service.api.problems import problems
 from service.api.ranges import matches
 from service.api.volume_pictures import slice_picture
+from service.axes import Axis
 from service.db import datasets
 from service.errors import NotFound
-from service.slices import Axis
 from workers.contract import keys
 from workers.contract.store import ObjectMissing
 

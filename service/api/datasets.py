@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 
 from service import logging
+from service.actions import Action
 from service.api.blobs import MEDIA_TYPES, blob_response
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
 from service.api.uploading import BODY, TargetDep, Upload, read_upload
-from service.datasets.annotators import Agreement
 from service.datasets.importing import Import
-from service.datasets.pairs import LayoutKind
+from service.datasets.kinds import LayoutKind
 from service.datasets.rows import channel_names
 from service.db import audit, datasets, tables
 from service.errors import FieldError, NotFound
+from service.resources.annotators import Agreement
+from service.resources.datasets import (
+    DatasetPage,
+    DatasetResource,
+    DatasetSample,
+    DatasetSamplePage,
+    Splits,
+    VersionList,
+    VersionResource,
+)
 from workers.contract.tables import TEST
 
 router = APIRouter(
@@ -30,85 +38,6 @@ router = APIRouter(
 )
 log = logging.get(__name__)
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="of the version, counted from 1")]
-
-
-class Splits(BaseModel):
-    """How many samples there are to train on, and how many are held out to judge the network by."""
-
-    train: int
-    test: int
-
-
-class VersionResource(BaseModel):
-    """An immutable list of samples."""
-
-    dataset_id: str
-    number: int
-    sample_count: int
-    splits: Splits
-    layout: LayoutKind = Field(description="how the upload was laid out")
-    spatial_dims: int = Field(description="2: images; 3: volumes, which are trained by patches")
-    channels: list[str] = Field(description="names of those that a network sees, in order; three of an RGB image")
-    mask_values: list[int] = Field(description="position = class index, entry = pixel value in the mask files")
-    agreement: Agreement | None = Field(description="of the annotators; null: nobody is named")
-    warnings: list[FieldError] = Field(description="what was accepted and still deserves a look")
-    created_at: datetime
-    samples: str = Field(description="where its samples are")
-
-
-class DatasetResource(BaseModel):
-    """A named series of immutable versions."""
-
-    id: str
-    project_id: str
-    name: str
-    created_at: datetime
-    newest: VersionResource = Field(description="the newest version")
-    versions: str = Field(description="where all versions are")
-
-
-class DatasetPage(BaseModel):
-    """Some datasets, newest first."""
-
-    datasets: list[DatasetResource]
-    next_page_token: str | None
-
-
-class VersionList(BaseModel):
-    """The versions of a dataset, newest first."""
-
-    versions: list[VersionResource]
-
-
-class DatasetSample(BaseModel):
-    """An image with its label."""
-
-    sample: str = Field(description="its name, which is its id within the version")
-    ordinal: int
-    width: int
-    height: int
-    depth: int | None = Field(description="of a volume: voxels along the third axis of its file")
-    spacing: list[float] | None = Field(description="of a volume: mm between voxels, along each axis of its file")
-    foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
-    group: str | None = Field(description="such as a patient; no group is split")
-    split: Literal["train", "test"] = Field(description="test: it is held out")
-    annotator: str | None = Field(description="who drew the label")
-    agreement: float | None = Field(
-        description="mean Dice with the other annotators' masks of the same image, in [0, 1]; null: not known"
-    )
-    verified: bool | None = Field(description="whether the label was checked; null: not known")
-    image_sha256: str = Field(description="of several channels that are a file each: the first")
-    channels: list[str] = Field(description="sha256 of the files of the further channels, in order")
-    mask_sha256: str
-    image: str
-    mask: str
-
-
-class DatasetSamplePage(BaseModel):
-    """Some samples of a version: by name those that are trained on, then those that are held out."""
-
-    samples: list[DatasetSample]
-    next_page_token: str | None
 
 
 @router.post(
@@ -137,7 +66,7 @@ def post_dataset(
             dataset = work.record(session, upload.fields.name, target)
             version = datasets.version(session, dataset.id, 1)
             facts = {"name": dataset.name, "samples": version.sample_count}
-            audit.add(session, caller, audit.Action.DATASET_CREATE, dataset.id, target, **facts)
+            audit.add(session, caller, Action.DATASET_CREATE, dataset.id, target, **facts)
             return Answer(dataset_resource(dataset, version), location=f"/v1/datasets/{dataset.id}")
 
         try:

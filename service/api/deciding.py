@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.api.datasets import DatasetDep, VersionNumber
 from service.api.dependencies import Context, ReviewDep, SessionDep
 from service.db import audit, datasets, jobs, reviews, tables
 from service.errors import FieldError, Invalid, PayloadTooLarge, PreconditionRequired
+from service.resources.deciding import ReviewResource
 from service.reviews.decisions import Decision
 from service.reviews.masks import read_prediction as read_prediction_of
 from service.roles import Caller
 
 MAX_MASK_BYTES = 64 << 20
-Note = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$", description="for people")]
+
+
 IfMatch = Annotated[
     str | None, Header(description='ETag of the review that was seen, such as "0" where there was none; or *')
 ]
-
-
-class ReviewResource(BaseModel):
-    """What is decided of a sample's label; it holds in every version that has this label."""
-
-    sample: str
-    mask_sha256: str = Field(description="the label that it is about")
-    revision: int = Field(description="0: nobody has decided yet; the ETag")
-    decision: Decision | None
-    note: str
-    by: str | None = Field(description="name of the key that changed it last")
-    key_id: str | None
-    at: datetime | None
-    new_mask: str | None = Field(description="where the mask is that is to take the label's place")
-    new_mask_sha256: str | None
 
 
 def get_row(dataset: DatasetDep, number: VersionNumber, sample: str, session: SessionDep) -> tables.Sample:
@@ -89,7 +75,7 @@ def put_down(
         expected = expected_revision(session, row, if_match)
         review = reviews.decide(session, row, caller, expected, decision, new_mask_sha256=digest, note=note)
         facts = {"sample": row.name, "version": row.version, "decision": decision}
-        audit.add(session, caller, audit.Action.REVIEW_DECIDE, row.dataset_id, project, **facts)
+        audit.add(session, caller, Action.REVIEW_DECIDE, row.dataset_id, project, **facts)
         answer = resource(row, review)
     response.headers["ETag"] = etag(answer.revision)
     return answer

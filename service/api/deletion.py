@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, BackgroundTasks, Depends
 from sqlalchemy.exc import IntegrityError
 
+from service.actions import Action
 from service.api.datasets import DatasetDep
 from service.api.dependencies import ContextDep, SessionDep, TrainDep, require_key
 from service.api.problems import problems
@@ -37,6 +38,6 @@ def delete_dataset(
         removed = datasets.remove(session, dataset_id)
     except IntegrityError as error:
         raise Conflict(f"A job or a version of dataset {dataset_id!r} was made just now; look at it again.") from error
-    audit.add(session, caller, audit.Action.DATASET_DELETE, dataset_id, project_id, name=name, **removed)
+    audit.add(session, caller, Action.DATASET_DELETE, dataset_id, project_id, name=name, **removed)
     # Behind the commit: objects that no row names harm nobody, rows whose objects are gone would.
     background.add_task(remove_objects, context.store, dataset_id)

@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from service import logging
 from service.api.admission import Admission
-from service.api.fields import Id
 from service.db import access, projects
 from service.db.base import now
 from service.db.session import Database
 from service.errors import FieldError, Forbidden, Unauthorized
 from service.jobs.cluster import Cluster
+from service.resources.fields import Id
 from service.roles import Caller, Role
 from service.settings import Settings
 from workers.contract.store import ObjectStore

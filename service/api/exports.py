@@ -13,13 +13,12 @@ from typing import IO, Annotated, cast
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
 
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.sample_filters import SampleFilterDep
-from service.datasets.pairs import LayoutKind, Media
+from service.datasets.kinds import LayoutKind, Media
 from service.db import datasets, exports, jobs, tables
 from service.errors import Conflict, FieldError, Invalid, NotFound, PayloadTooLarge
 from service.exports import as_masks
@@ -30,6 +29,7 @@ from service.exports.kinds import Format, Source
 from service.exports.rows import Placed, parse, row
 from service.exports.wanted import Wanted
 from service.jobs.lifecycle import State
+from service.resources.exports import Imported
 from service.reviews.decisions import DecisionState
 from workers.contract.store import ObjectMissing
 
@@ -41,14 +41,6 @@ MAX_IMPORT_BYTES = 256 << 20
 IN_MEMORY = 8 << 20
 BINARY = {"type": "string", "format": "binary"}
 FormatQuery = Annotated[Format, Query(alias="format", description="what the file is")]
-
-
-class Imported(BaseModel):
-    """What became of the lines of a file."""
-
-    decided: int = Field(description="decisions that were put down")
-    unchanged: int = Field(description="lines that say what is in force already")
-    undecided: int = Field(description="lines without a decision: nothing is done, nothing undone")
 
 
 @router.get(

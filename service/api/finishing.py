@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from service.api.datasets import VersionNumber, VersionResource, version_resource
+from service.actions import Action
+from service.api.datasets import VersionNumber, version_resource
 from service.api.dependencies import ContextDep, TrainDep, require_key
-from service.api.fields import Id
 from service.api.idempotency import Answer, IdempotencyDep
-from service.api.jobs import JobResource, queue, resource
+from service.api.jobs import queue, resource
 from service.api.problems import problems
 from service.db import audit, datasets, jobs
 from service.errors import FieldError, Invalid
 from service.jobs import checks
+from service.resources.finishing import Finish, Finished
 from service.reviews import finishing
 from service.roles import Caller
 from workers.contract.request import JobSpec
@@ -26,24 +26,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-
-
-class Finish(BaseModel):
-    """What is to follow."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    again: Id | None = Field(default=None, description="train on the new version as this job did")
-
-
-class Finished(BaseModel):
-    """The next version, and the job that trains on it."""
-
-    version: VersionResource
-    corrected: int
-    excluded: int
-    verified: int = Field(description="labels that were accepted or corrected: training believes them")
-    job: JobResource | None
 
 
 @router.post(
@@ -78,7 +60,7 @@ def finish_review(
             finishing.accept_corrections(session, version, decided, caller)
             project = datasets.get(session, dataset_id, None).project_id
             facts = {"number": version.number, "base": number, **work.counts}
-            audit.add(session, caller, audit.Action.VERSION_CREATE, dataset_id, project, **facts)
+            audit.add(session, caller, Action.VERSION_CREATE, dataset_id, project, **facts)
             job = None
             if spec is not None:
                 named = {"dataset_id": dataset_id, "dataset_version": version.number}

@@ -9,14 +9,24 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from service.api.dependencies import SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.sample_filters import SampleFilterDep
-from service.api.samples import Direction, Order, SampleResource, resource
+from service.api.samples import Direction, Order, resource
 from service.db import datasets, facets, grid, jobs
+from service.resources.grid import (
+    MOST_CARDS,
+    MOST_ORDINALS,
+    AnnotatorCount,
+    CardList,
+    CardResource,
+    ClassCount,
+    SampleFacets,
+    SampleOrder,
+)
 from service.reviews.decisions import Decision, DecisionState
 from service.reviews.reasons import ReasonKind
 
@@ -26,67 +36,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-MOST_ORDINALS = 250_000  # a browser can scroll over no more cards than about this
-MOST_CARDS = 100
-
-
-class SampleOrder(BaseModel):
-    """Which samples match, in their order."""
-
-    ordinals: list[int] = Field(description=f"the first {MOST_ORDINALS}; what they are called: `samples:cards`")
-    total: int = Field(description="how many match")
-
-
-class AnnotatorCount(BaseModel):
-    """How many samples somebody drew the label of."""
-
-    annotator: str
-    samples: int
-
-
-class ClassCount(BaseModel):
-    """How many samples a class is in."""
-
-    number: int = Field(description="of the class, as `label_class` and `predicted_class` take it")
-    value: int = Field(description="in the dataset's masks")
-    labels: int = Field(description="samples whose label has it")
-    predictions: int = Field(description="samples whose prediction has it")
-
-
-class SampleFacets(BaseModel):
-    """How many samples each choice of a filter would leave, with the rest of the filter as it is."""
-
-    total: int = Field(description="how many match the whole filter")
-    decisions: dict[DecisionState, int]
-    reasons: dict[ReasonKind, int]
-    annotators: list[AnnotatorCount] = Field(description=f"the {facets.MOST_ANNOTATORS} with most of them, by name")
-    verified: int
-    not_verified: int
-    classes: list[ClassCount]
-    label_class_unknown: int = Field(
-        description="samples of which no label_class is known: uploaded before it was kept"
-    )
-
-
-class CardResource(SampleResource):
-    """A sample with its history and what is decided of it."""
-
-    width: int
-    height: int
-    depth: int | None = Field(description="of a volume")
-    annotator: str | None = Field(description="who drew the label, where it is known")
-    confidences: list[float] = Field(description="epoch by epoch, the last is now")
-    decision: Decision | None = Field(description="in force; null: none")
-    decided_by: str | None = Field(description="name of the key that changed it last")
-    note: str
-    revision: int = Field(description="of the review: its ETag, for If-Match")
-    new_mask_sha256: str | None = Field(description="of a correction: the mask to take the label's place")
-
-
-class CardList(BaseModel):
-    """Cards in the order in which they were asked for."""
-
-    cards: list[CardResource]
 
 
 @router.get("/samples:order")

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import httpx
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import logging
 from service.api.dependencies import Context, ContextDep
+from service.resources.health import Health, Part, Readiness
 from workers.contract.store import StoreUnavailable
 
 log = logging.get(__name__)
 router = APIRouter(tags=["health"])
 PROBE_KEY = "health/probe"
-
-
-class Health(BaseModel):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Part(BaseModel):
-    """One part that the service needs."""
-
-    ok: bool
-    detail: str = ""
-
-
-class Readiness(BaseModel):
-    """What of the service can be used now."""
-
-    ready: bool
-    database: Part
-    store: Part
-    ray: Part
 
 
 @router.get("/healthz")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
 
 from service.api.dependencies import SessionDep, require_key
 from service.api.jobs import JobDep
@@ -15,6 +13,7 @@ from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
 from service.db import datasets, held_out, tables
 from service.jobs.lifecycle import State
+from service.resources.held_out import EvaluationState, HeldOutPage, HeldOutSample, JobMetrics
 from workers.contract.evaluation import METRICS, Evaluation, MetricName
 
 router = APIRouter(
@@ -23,46 +22,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404),
 )
-
-
-class HeldOutSample(BaseModel):
-    """A sample that was not trained on. Metrics are means over the foreground classes for which they are defined."""
-
-    sample: str = Field(description="its name, which is its id within the dataset version")
-    ordinal: int
-    dice: float = Field(description="of prediction and label, in [0, 1]")
-    iou: float | None = Field(description="in [0, 1]; null, as the others: undefined, or of a job that did not say it")
-    hd95: float | None = Field(description="95th percentile of the Hausdorff distance: px of images, mm of volumes")
-    precision: float | None = Field(description="in [0, 1]")
-    recall: float | None = Field(description="in [0, 1]")
-    classes: dict[MetricName, list[float | None]] | None = Field(
-        description="by metric a value for each foreground class; null where undefined"
-    )
-    image: str
-    overlay: str
-
-
-class HeldOutPage(BaseModel):
-    """Some held-out samples of a job, the worst first."""
-
-    samples: list[HeldOutSample]
-    total: int = Field(description="how many are held out, over all pages")
-    next_page_token: str | None
-
-
-class EvaluationState(StrEnum):
-    """Whether it is known how well a job does on held-out samples."""
-
-    KNOWN = "known"
-    NOT_YET = "not-yet"  # it is not over
-    NONE = "none"  # it has not succeeded, holds no sample out, or is from before this was computed
-
-
-class JobMetrics(BaseModel):
-    """How well the network that a job delivered does on the samples that were held out."""
-
-    state: EvaluationState
-    evaluation: Evaluation | None = Field(description="set where the state is known")
 
 
 @router.get("/held-out", responses=problems(400, 422))

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
 
 from service.api.dependencies import SessionDep, require_key
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.db import datasets, histograms
+from service.resources.histograms import ConfidenceHistogram, EpochCounts
 
 router = APIRouter(prefix="/v1/jobs", tags=["samples"], dependencies=[Depends(require_key)], responses=problems(401))
-
-
-class EpochCounts(BaseModel):
-    """Samples by confidence at the end of an epoch."""
-
-    epoch: int = Field(description="counted from 0")
-    counts: list[int] = Field(description="entry i: confidences from i / bins on, below (i + 1) / bins; the last: to 1")
-
-
-class ConfidenceHistogram(BaseModel):
-    """Samples by confidence, in epochs evenly spread over those that are finished, the newest among them."""
-
-    bins: int
-    samples: int = Field(description="how many were counted: all, or some that are evenly spread over the dataset")
-    epochs: list[EpochCounts]
 
 
 @router.get("/{job_id}/histogram", responses=problems(404))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.api.dependencies import CallerDep, ContextDep, SessionDep, ShownProjectDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
-from service.api.posting import JobPlan, PostedJob, Priority, check_priority, check_reproduces, plan_of
+from service.api.posting import check_priority, check_reproduces, plan_of
 from service.api.problems import problems
 from service.db import audit, jobs, models, removal, tables
 from service.errors import Conflict, NotFound
@@ -22,81 +21,13 @@ from service.jobs import checks, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
 from service.models.stages import Stage
+from service.resources.jobs import EpochPage, EpochResource, JobChange, JobLinks, JobPage, JobResource
+from service.resources.posting import JobPlan, PostedJob
 from service.roles import Caller
 from workers.contract import keys
 from workers.contract.request import Failure, JobSpec, Progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
-
-
-class JobLinks(BaseModel):
-    """Where the rest of a job is."""
-
-    self: str
-    events: str
-    epochs: str
-    logs: str
-    environment: str
-    samples: str
-    held_out: str
-    metrics: str
-    model: str | None = Field(description="set once the job has succeeded")
-
-
-class JobResource(BaseModel):
-    """A training job."""
-
-    id: str
-    project_id: str
-    name: str
-    state: State
-    waiting_for: str = Field(description="what a job that is not training yet waits for; empty if for nothing")
-    priority: int = Field(description="of those that wait, jobs of higher priority start first")
-    spec: JobSpec
-    reproduces: str | None = Field(description="the job that it repeats, which may be deleted by now")
-    attempt: int = Field(
-        description="0 before the first; a run that the cluster lost resumes as the next one, a retry too"
-    )
-    epochs_done: int
-    progress: Progress | None
-    metrics: dict[str, Any] | None = Field(
-        description="of the last finished epoch; at the end also of held-out samples"
-    )
-    failure: Failure | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    links: JobLinks
-
-
-class JobChange(BaseModel):
-    """What can be changed of a job that is not over."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    priority: Priority
-
-
-class JobPage(BaseModel):
-    """Some jobs, newest first."""
-
-    jobs: list[JobResource]
-    next_page_token: str | None
-
-
-class EpochResource(BaseModel):
-    """A finished epoch."""
-
-    epoch: int = Field(description="counted from 0")
-    metrics: dict[str, Any]
-    created_at: datetime
-
-
-class EpochPage(BaseModel):
-    """Some epochs of a job, in order."""
-
-    epochs: list[EpochResource]
-    next_page_token: str | None
 
 
 def resource(job: tables.Job) -> JobResource:
@@ -216,7 +147,7 @@ def queue(
     facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
     facts |= {"priority": priority} if priority else {}
     facts |= {"reproduces": reproduces} if reproduces else {}
-    audit.add(session, caller, audit.Action.JOB_CREATE, job.id, job.project_id, **facts)
+    audit.add(session, caller, Action.JOB_CREATE, job.id, job.project_id, **facts)
     return job
 
 
@@ -263,7 +194,7 @@ def change_job(job_id: str, change: JobChange, caller: TrainDep, session: Sessio
         raise Conflict(f"Job {job.id} is {job.state}: only of a job that is not over the priority can be changed.")
     if change.priority != job.priority:
         facts = {"before": job.priority, "priority": change.priority}
-        audit.add(session, caller, audit.Action.JOB_PRIORITY, job.id, job.project_id, **facts)
+        audit.add(session, caller, Action.JOB_PRIORITY, job.id, job.project_id, **facts)
         job.priority = change.priority
         session.flush()
     return resource(job)
@@ -275,7 +206,7 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     target = on_cancel(State(job.state))
     if target != job.state:
-        audit.add(session, caller, audit.Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
+        audit.add(session, caller, Action.JOB_CANCEL, job.id, job.project_id, state=job.state)
         jobs.set_state(session, job, target)
         session.flush()
     return resource(job)
@@ -300,7 +231,7 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
     version = jobs.get_version(session, job.dataset_id, job.dataset_version)
     if version is not None:
         warm_start.check(session, JobSpec.model_validate(job.spec), job.project_id, version, hold=True)
-    audit.add(session, caller, audit.Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
+    audit.add(session, caller, Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
     jobs.retry(session, job)
     session.flush()
     return resource(job)
@@ -334,7 +265,7 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
             )
         if state is not State.DELETING:
             facts = {"name": job.name, "state": state}
-            audit.add(session, caller, audit.Action.JOB_DELETE, job.id, job.project_id, **facts)
+            audit.add(session, caller, Action.JOB_DELETE, job.id, job.project_id, **facts)
             jobs.set_state(session, job, State.DELETING)
     for key in list(context.store.list(keys.job(job_id))):
         context.store.delete(key)

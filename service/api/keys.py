@@ -10,64 +10,20 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.api.dependencies import AdminDep, OperatorDep, SessionDep, require_key
-from service.api.fields import Moment, Name
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
 from service.db import access, audit, projects, tables
 from service.db.base import now
 from service.errors import Conflict, FieldError, Invalid
+from service.resources.keys import CreatedKey, KeyFields, KeyPage, KeyResource, OperatorKeyFields
 from service.roles import Caller, Role
 
 router = APIRouter(prefix="/v1", tags=["access"], dependencies=[Depends(require_key)], responses=problems(401, 403))
 NOT_KEPT = {"Cache-Control": "no-store"}
-
-
-class OperatorKeyFields(BaseModel):
-    """A key of no project to be made."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name
-    expires_at: Moment | None = Field(
-        default=None, description="when it ends by itself; empty: when the key that makes it does, if ever"
-    )
-
-
-class KeyFields(OperatorKeyFields):
-    """A key of a project to be made."""
-
-    role: Role = Field(description="what it may do; each role may also do what those before it may")
-
-
-class KeyResource(BaseModel):
-    """A key, without what opens the API."""
-
-    id: str
-    name: str
-    role: Role
-    project_id: str | None = Field(description="none: it is the operator's")
-    created_by: str = Field(description="id of the key that made it; `service` or `environment`: `dale serve` did")
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="to the minute")
-
-
-class CreatedKey(KeyResource):
-    """A key that was made just now."""
-
-    key: str = Field(description="what opens the API; shown this once")
-
-
-class KeyPage(BaseModel):
-    """Some keys, newest first."""
-
-    keys: list[KeyResource]
-    next_page_token: str | None
 
 
 def get_project(project_id: str, session: SessionDep, caller: AdminDep) -> str:
@@ -143,7 +99,7 @@ def _create(
         expires_at=_end(fields.expires_at, caller),
     )
     ends = key.expires_at.isoformat() if key.expires_at else None
-    audit.add(session, caller, audit.Action.KEY_CREATE, key.id, project_id, name=key.name, role=role, expires_at=ends)
+    audit.add(session, caller, Action.KEY_CREATE, key.id, project_id, name=key.name, role=role, expires_at=ends)
     response.headers.update(NOT_KEPT)
     return CreatedKey(**_resource(key).model_dump(), key=secret)
 
@@ -176,7 +132,7 @@ def _page(session: Session, project_id: str | None, page_size: int, page_token: 
 def _revoke(session: Session, caller: Caller, project_id: str | None, key_id: str) -> None:
     key = access.get_key(session, project_id, key_id)
     if access.revoke(session, key):
-        audit.add(session, caller, audit.Action.KEY_REVOKE, key.id, project_id, name=key.name)
+        audit.add(session, caller, Action.KEY_REVOKE, key.id, project_id, name=key.name)
 
 
 def _resource(key: tables.ApiKey) -> KeyResource:

@@ -11,6 +11,7 @@ from service.api.models import ModelDep
 from service.api.problems import problems
 from service.models import card, lineage, markdown
 from service.models.knowing import known
+from service.resources.lineage import Lineage
 
 router = APIRouter(
     prefix="/v1/models/{model_id}", tags=["models"], dependencies=[Depends(require_key)], responses=problems(401, 404)
@@ -35,7 +36,7 @@ def read_card(found: ModelDep, session: SessionDep) -> Response:
 
 
 @router.get("/lineage")
-def read_lineage(found: ModelDep, session: SessionDep) -> lineage.Lineage:
+def read_lineage(found: ModelDep, session: SessionDep) -> Lineage:
     """What a model came from: job, dataset version, every option, code and packages, and the models before it."""
     return lineage.lineage(session, found[0])
 

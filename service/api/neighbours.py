@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
 
 from service import logging
 from service.api.dependencies import ContextDep, SessionDep, require_key
-from service.api.grid import CardResource, card_resource
+from service.api.grid import card_resource
 from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.samples import SampleDep
@@ -18,6 +15,7 @@ from service.errors import Unavailable
 from service.jobs.alike import NeighboursDamagedError, read_alike
 from service.jobs.ingest import DamagedError
 from service.jobs.lifecycle import State
+from service.resources.neighbours import Availability, Neighbour, Neighbours
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}/samples/{sample}/neighbours",
@@ -26,29 +24,6 @@ router = APIRouter(
     responses=problems(401, 404, 503),
 )
 log = logging.get(__name__)
-
-
-class Availability(StrEnum):
-    """Whether a job knows which samples look alike."""
-
-    KNOWN = "known"
-    NOT_YET = "not-yet"  # it is not over
-    NONE = "none"  # it has not succeeded, or is from before that was found out
-
-
-class Neighbour(CardResource):
-    """A sample that looks like the one that was asked for, with its label's confidence and decision."""
-
-    similarity: float = Field(description="of the images, as the network sees them, in [-1, 1], 1 = alike")
-
-
-class Neighbours(BaseModel):
-    """The samples of a job whose images look most like one's."""
-
-    sample: str
-    state: Availability
-    among: int = Field(description="how many samples were compared: all, or of very many evenly spaced ones")
-    neighbours: list[Neighbour] = Field(description="the most alike first; none of them has the very same image")
 
 
 @router.get("")

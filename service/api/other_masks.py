@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter, Depends
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
 
 from service.api.datasets import VersionNumber
 from service.api.deciding import RowDep
@@ -13,6 +12,7 @@ from service.api.dependencies import ContextDep, SessionDep, require_key
 from service.api.problems import problems
 from service.db import other_masks
 from service.errors import NotFound
+from service.resources.other_masks import MOST, Annotation, Annotations
 from service.reviews.agreement import dice, foreground
 from workers.contract import keys
 from workers.contract.store import ObjectMissing
@@ -23,29 +23,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422, 503),
 )
-MOST = 16  # masks beside the sample's own: each is decoded for the answer
-
-
-class Annotation(BaseModel):
-    """Another mask of the same image, which is a sample of its own."""
-
-    sample: str
-    ordinal: int
-    annotator: str
-    agreement: float | None = Field(description="its mean Dice with all other masks of the image; null: not known")
-    dice: float | None = Field(
-        description="of its foreground with that of the sample that was asked for, 1 where both are empty; "
-        "null of volumes"
-    )
-
-
-class Annotations(BaseModel):
-    """Who drew a sample's image."""
-
-    sample: str
-    annotator: str | None = Field(description="who drew the sample itself; null: not known")
-    agreement: float | None = Field(description="its mean Dice with the others' masks; null: not known")
-    others: list[Annotation] = Field(description=f"by the names of the annotators, at most {MOST}")
 
 
 @router.get("")

@@ -20,11 +20,11 @@ from service.api.jobs import JobDep
 from service.api.problems import problems
 from service.api.ranges import matches
 from service.api.volume_pictures import slice_headers, slice_picture
+from service.axes import Axis
 from service.db import datasets, tables
 from service.errors import FieldError, Invalid, NotFound
 from service.imaging import Picture
 from service.jobs.lifecycle import State
-from service.slices import Axis
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore
 

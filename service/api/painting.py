@@ -9,28 +9,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from service.api.datasets import VersionNumber
-from service.api.deciding import (
-    IfMatch,
-    Note,
-    ReviewResource,
-    put_down,
-    read_mask_body,
-    read_prediction,
-    read_sample,
-)
+from service.api.deciding import IfMatch, put_down, read_mask_body, read_prediction, read_sample
 from service.api.dependencies import Context, ContextDep, ReviewDep, require_key
-from service.api.fields import Id
 from service.api.problems import problems
 from service.datasets.archive import MemberFault
 from service.db import reviews, tables
 from service.errors import FieldError, Invalid, NotFound
+from service.resources.deciding import ReviewResource
+from service.resources.painting import PaintedSlices
 from service.reviews.decisions import Decision, PaintBase
 from service.reviews.masks import store_new_mask
-from service.reviews.painting import Painted, paint
-from service.slices import Axis, stored_volume
+from service.reviews.painted import Painted
+from service.reviews.painting import paint
+from service.slices import stored_volume
 from workers.contract import keys
 from workers.contract.store import ObjectMissing
 
@@ -40,33 +34,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-MAX_SLICES = 8192
-
-
-class PaintedSlice(BaseModel):
-    """One slice as it is to be."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    axis: Axis
-    slice: int = Field(ge=0, description="counted from 0, as GET …/masks/{kind} counts")
-    png: Base64Bytes = Field(
-        description="8-bit greyscale as GET …/masks/{kind} gives it, voxel by voxel: 0 is background, n the n-th of "
-        "the dataset's other mask values"
-    )
-
-
-class PaintedSlices(BaseModel):
-    """What is to become of a volume's label."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    base: PaintBase = Field(default=PaintBase.LABEL, description="what stays where no slice is sent")
-    job_id: Id | None = Field(default=None, description="with `prediction`: whose")
-    slices: list[PaintedSlice] = Field(
-        max_length=MAX_SLICES, description="each over those before it, where they cross; none: the base as it is"
-    )
-    note: Note = ""
 
 
 def read_slices(content: Annotated[bytes, Depends(read_mask_body)]) -> PaintedSlices:

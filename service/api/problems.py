@@ -10,12 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from service import errors, logging
 from service.errors import FieldError, ServiceError
+from service.resources.problems import Problem
 from workers.contract.store import StoreUnavailable
 
 log = logging.get(__name__)
@@ -36,18 +36,6 @@ _CLASSES = (
 )
 _MEANING = {cls.status: (cls.__doc__ or "").strip() for cls in _CLASSES}
 _TITLES = {cls.status: cls.title for cls in _CLASSES}
-
-
-class Problem(BaseModel):
-    """An RFC 9457 problem."""
-
-    type: str = Field(examples=["urn:dale:problem:invalid-request"])
-    title: str = Field(examples=["Invalid request"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=["The dataset version does not exist."])
-    instance: str = Field(description="path of the request", examples=["/v1/jobs"])
-    request_id: str | None = Field(default=None, description="finds the request in the service's log")
-    errors: list[FieldError] = Field(default=[], description="one entry for each bad field or file")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

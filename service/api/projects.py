@@ -2,68 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
+from service.actions import Action
 from service.api.dependencies import CallerDep, OperatorDep, SessionDep, require_key
-from service.api.fields import Name
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, decode_time, encode, page_limit
 from service.api.problems import problems
 from service.db import audit, projects, tables
-from service.roles import Role
+from service.resources.projects import Me, ProjectChange, ProjectFields, ProjectPage, ProjectResource
 
 router = APIRouter(prefix="/v1", tags=["access"], dependencies=[Depends(require_key)], responses=problems(401))
-
-
-class ProjectFields(BaseModel):
-    """A project to be made."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name
-
-
-class ProjectChange(BaseModel):
-    """What can be changed of a project."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    max_running_jobs: int | None = Field(
-        ge=0,
-        le=1_000_000,
-        description="how many of its jobs may run at a time; 0: none; null: as many as there is room for",
-    )
-
-
-class ProjectResource(BaseModel):
-    """What datasets, jobs and keys belong to."""
-
-    id: str
-    name: str
-    max_running_jobs: int | None = Field(description="how many of its jobs may run at a time; null: no limit")
-    created_at: datetime
-
-
-class ProjectPage(BaseModel):
-    """Some projects, newest first."""
-
-    projects: list[ProjectResource]
-    next_page_token: str | None
-
-
-class Me(BaseModel):
-    """Whose key the request showed, and what it may do."""
-
-    key_id: str
-    name: str
-    role: Role
-    operator: bool = Field(description="whether it sees and does everything, in all projects")
-    project: ProjectResource | None = Field(description="the project that it is of; none for the operator")
-    expires_at: datetime | None = Field(description="when it ends by itself; in a browser, when the session does")
 
 
 @router.get("/me")
@@ -88,7 +38,7 @@ def post_project(
 
     def create() -> Answer:
         project = projects.add(session, fields.name)
-        audit.add(session, caller, audit.Action.PROJECT_CREATE, project.id, project.id, name=project.name)
+        audit.add(session, caller, Action.PROJECT_CREATE, project.id, project.id, name=project.name)
         return Answer(project_resource(project), location=f"/v1/projects/{project.id}")
 
     return idempotency.answer(session, fields.model_dump_json(), create)
@@ -126,7 +76,7 @@ def change_project(project_id: str, change: ProjectChange, caller: OperatorDep, 
     project = projects.lock(session, project_id)
     if change.max_running_jobs != project.max_running_jobs:
         facts = {"before": project.max_running_jobs, "max_running_jobs": change.max_running_jobs}
-        audit.add(session, caller, audit.Action.PROJECT_CHANGE, project.id, project.id, **facts)
+        audit.add(session, caller, Action.PROJECT_CHANGE, project.id, project.id, **facts)
         project.max_running_jobs = change.max_running_jobs
         session.flush()
     return project_resource(project)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
+from service.actions import Action
 from service.api.blobs import blob_response
 from service.api.datasets import IMAGE, DatasetDep, VersionNumber
 from service.api.deciding import (
     IfMatch,
-    Note,
-    ReviewResource,
     RowDep,
     etag,
     expected_revision,
@@ -24,12 +21,13 @@ from service.api.deciding import (
     resource,
 )
 from service.api.dependencies import ContextDep, ReviewDep, SessionDep, require_key
-from service.api.fields import Id
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import problems
-from service.datasets.pairs import Media
+from service.datasets.kinds import Media
 from service.db import audit, datasets, reviews
 from service.errors import FieldError, Invalid, NotFound
+from service.resources.deciding import Note, ReviewResource
+from service.resources.reviews import NewDecision, ReviewDetail, ReviewEvent, ReviewPage
 from service.reviews.decisions import Decision
 from service.reviews.masks import prediction_as_mask, store_new_mask
 from workers.contract.tables import TEST, TRAIN
@@ -40,46 +38,6 @@ router = APIRouter(
     dependencies=[Depends(require_key)],
     responses=problems(401, 404, 422),
 )
-
-
-class ReviewEvent(BaseModel):
-    """Something that was decided of a label, or undone."""
-
-    decision: Decision | None = Field(description="in force from here on; null: nothing")
-    undo: bool = Field(description="whether it was an undo, which brought that back")
-    note: str
-    by: str = Field(description="name of the key")
-    key_id: str
-    at: datetime
-
-
-class ReviewDetail(ReviewResource):
-    """The same with how it came about."""
-
-    history: list[ReviewEvent] = Field(description="oldest first")
-
-
-class ReviewPage(BaseModel):
-    """What is decided of a version's labels, in the order of the samples' names."""
-
-    reviews: list[ReviewResource]
-    counts: dict[Decision, int] = Field(description="of the split, over all pages and decisions")
-    undecided: int
-    next_page_token: str | None
-
-
-class NewDecision(BaseModel):
-    """What to put down."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    decision: Decision
-    note: Note = ""
-    job_id: Id | None = Field(
-        default=None,
-        description="with `corrected`: the prediction of this job takes the label's place; to send a mask of your own, "
-        "PUT …/review/mask",
-    )
 
 
 @router.get("/reviews", responses=problems(400))
@@ -221,7 +179,7 @@ def undo_review(
         project = datasets.get(session, dataset_id, caller.project_id).project_id
         review = reviews.undo(session, row, caller, expected_revision(session, row, if_match))
         facts = {"sample": row.name, "version": number, "decision": review.decision}
-        audit.add(session, caller, audit.Action.REVIEW_UNDO, dataset_id, project, **facts)
+        audit.add(session, caller, Action.REVIEW_UNDO, dataset_id, project, **facts)
         answer = resource(row, review)
     response.headers["ETag"] = etag(answer.revision)
     return answer

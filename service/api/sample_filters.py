@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import Depends, Query
 
 from service.api.dependencies import SessionDep
-from service.api.fields import Id
 from service.api.jobs import JobDep
 from service.db import datasets
 from service.db.sample_filters import SampleFilter
 from service.errors import FieldError, Invalid
+from service.resources.fields import Id
 from service.reviews.decisions import DecisionState
 from service.reviews.reasons import ReasonKind
 

@@ -12,17 +12,10 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from service.api.dependencies import ContextDep, TrainDep
-from service.api.fields import Name
 from service.api.problems import field_errors
-from service.datasets.options import ImportOptions
 from service.db import projects, tables
 from service.errors import FieldError, Invalid
-
-
-class UploadFields(ImportOptions):
-    """The fields beside the file."""
-
-    name: Name
+from service.resources.uploading import UploadFields
 
 
 @dataclass(frozen=True)

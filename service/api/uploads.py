@@ -4,85 +4,32 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import Context, ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.problems import problems
-from service.api.uploading import TargetDep, UploadFields
+from service.api.uploading import TargetDep
 from service.datasets import background, parts
+from service.datasets.kinds import UploadState
+from service.datasets.part_sizes import MOST_PARTS, part_count, part_length
 from service.db import tables, uploads
 from service.db.base import now
-from service.db.uploads import UploadState
 from service.errors import Conflict, FieldError, Invalid
+from service.resources.uploads import Completion, PartTarget, UploadResource, UploadSpec
 from workers.contract import keys
 
 router = APIRouter(
     prefix="/v1/uploads", tags=["uploads"], dependencies=[Depends(require_key)], responses=problems(401, 403)
 )
 LINK_SECONDS = 3600
-Number = Annotated[int, Path(ge=1, le=parts.MOST_PARTS, description="of the part, counted from 1")]
-
-
-class UploadSpec(UploadFields):
-    """A dataset's archive that is about to be sent."""
-
-    size: int = Field(ge=1, le=1 << 40, description="of the zip, in bytes")
-    part_size: int = Field(
-        default=parts.DEFAULT_PART,
-        ge=parts.SMALLEST_PART,
-        le=parts.LARGEST_PART,
-        description="bytes of every part but the last",
-    )
-
-    @model_validator(mode="after")
-    def _few_enough(self) -> UploadSpec:
-        if parts.part_count(self.size, self.part_size) > parts.MOST_PARTS:
-            least = -(-self.size // parts.MOST_PARTS)
-            raise ValueError(f"more than {parts.MOST_PARTS} parts: part_size must be {least} at least")
-        return self
-
-
-class UploadResource(BaseModel):
-    """An upload: its parts, then its import."""
-
-    id: str
-    project_id: str
-    name: str
-    state: UploadState
-    interrupted: bool = Field(description="whoever imported it is gone: POST :complete again")
-    size: int
-    part_size: int
-    parts: int = Field(description="how many there are, numbered from 1")
-    received: list[int] = Field(description="numbers of the parts that are here; empty once the dataset is there")
-    done: int = Field(description="files checked by the import")
-    total: int = Field(description="files to be checked")
-    errors: list[FieldError] = Field(description="why it FAILED; parts can be sent again, and :complete be asked again")
-    dataset_id: str | None = Field(description="the dataset, once it is there")
-    created_at: datetime
-    expires_at: datetime = Field(description="when its parts are removed, if nobody goes on")
-
-
-class PartTarget(BaseModel):
-    """Where to send a part."""
-
-    method: Literal["PUT"] = "PUT"
-    url: str = Field(description="absolute and signed, or a path of this service")
-    signed: bool = Field(description="true: send no key along, the address is the permission, for an hour")
-    length: int = Field(description="bytes that it must have")
-
-
-class Completion(BaseModel):
-    """What the whole must be."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the zip")
+Number = Annotated[int, Path(ge=1, le=MOST_PARTS, description="of the part, counted from 1")]
 
 
 def get_upload(upload_id: str, session: SessionDep, caller: TrainDep) -> tables.Upload:
@@ -183,7 +130,7 @@ def complete_upload(
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     if upload.state == UploadState.SUCCEEDED:
         return resource(context, upload)
-    count = parts.part_count(upload.size, upload.part_size)
+    count = part_count(upload.size, upload.part_size)
     here = parts.received(context.store, upload.id, upload.size, upload.part_size)
     if missing := sorted(set(range(1, count + 1)) - set(here)):
         faults = [FieldError(field=f"parts/{number}", reason="is not here", hint="send it") for number in missing[:100]]
@@ -218,7 +165,7 @@ def resource(context: Context, upload: tables.Upload) -> UploadResource:
         interrupted=uploads.interrupted(upload),
         size=upload.size,
         part_size=upload.part_size,
-        parts=parts.part_count(upload.size, upload.part_size),
+        parts=part_count(upload.size, upload.part_size),
         received=[] if done else parts.received(context.store, upload.id, upload.size, upload.part_size),
         done=upload.done,
         total=upload.total,
@@ -241,10 +188,10 @@ def _expected(context: Context, upload_id: str, number: int, seen: str | None) -
 
 
 def _length(upload: tables.Upload, number: int) -> int:
-    count = parts.part_count(upload.size, upload.part_size)
+    count = part_count(upload.size, upload.part_size)
     if number > count:
         raise Invalid("There is no such part.", [FieldError(field="number", reason=f"the upload has {count} parts")])
-    return parts.part_length(upload.size, upload.part_size, number)
+    return part_length(upload.size, upload.part_size, number)
 
 
 def _still_open(upload: tables.Upload) -> None:

@@ -9,19 +9,21 @@ from typing import IO, Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from service import logging
-from service.api.datasets import DatasetDep, VersionNumber, VersionResource, version_resource
+from service.actions import Action
+from service.api.datasets import DatasetDep, VersionNumber, version_resource
 from service.api.dependencies import ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.problems import field_errors, problems
 from service.datasets.correcting import Correction, read_base
 from service.db import audit, datasets, differences
-from service.db.differences import Change
 from service.errors import FieldError, Invalid
+from service.resources.datasets import VersionResource
+from service.resources.versions import ChangedSample, Changes, DifferencePage
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
@@ -29,33 +31,6 @@ router = APIRouter(
 log = logging.get(__name__)
 MAX_CHANGES_BYTES = 64 << 20  # of the part `changes`: a million names fit
 EXAMPLE = 'curl -F \'changes={"exclude": ["case 7"]}\' -F file=@masks.zip'
-
-
-class ChangedSample(BaseModel):
-    """A sample that is not the same in both versions."""
-
-    sample: str
-    changes: list[Change] = Field(description="what differs; mask and image of one sample may both")
-
-
-class DifferencePage(BaseModel):
-    """Some of the samples that differ, in the order of their names, and how many there are in all."""
-
-    added: int
-    removed: int
-    relabelled: int
-    changed_image: int
-    samples: list[ChangedSample]
-    next_page_token: str | None
-
-
-class Changes(BaseModel):
-    """What the new version has other than its base, beside the files in the zip."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    base: int | None = Field(default=None, ge=1, le=2**31 - 1, description="number of a version; none: the newest")
-    exclude: list[str] = Field(default=[], max_length=1_000_000, description="names of samples to leave out")
 
 
 @dataclass(frozen=True)
@@ -167,7 +142,7 @@ def post_version(
             work.store()
             version = work.record(session)
             facts = {"number": version.number, "base": base.number, **work.counts}
-            audit.add(session, caller, audit.Action.VERSION_CREATE, dataset_id, project, **facts)
+            audit.add(session, caller, Action.VERSION_CREATE, dataset_id, project, **facts)
             return Answer(version_resource(version), f"/v1/datasets/{dataset_id}/versions/{version.number}")
 
         answer = idempotency.answer(session, corrected.fingerprint(), create)

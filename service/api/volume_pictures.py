@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.axes import Axis
 from service.datasets.archive import MemberFault
 from service.db.tables import Sample
 from service.errors import NotFound
 from service.imaging import Picture
-from service.slices import Axis, Place, classes, cut, grey, place, stored_volume
+from service.slices import Place, classes, cut, grey, place, stored_volume
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import typer
 
-from service.api.jobs import JobResource
 from service.cli import terminal
 from service.client import Client, Event
 from service.jobs.lifecycle import State
+from service.resources.jobs import JobResource
 
 
 def watch(dale: Client, job: JobResource) -> JobResource:

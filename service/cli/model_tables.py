@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from service.api.model_comparison import ModelComparison
-from service.api.models import ModelResource
 from service.cli.terminal import columns, when
+from service.resources.model_comparison import ModelComparison
+from service.resources.models import ModelResource
 
 
 def models_table(models: Sequence[ModelResource]) -> Table:

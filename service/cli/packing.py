@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.datasets.formats.coco import USUAL
-from service.datasets.formats.dicom_files import MAGIC
-from service.datasets.pairs import ENDINGS, LayoutKind, Media
+from service.datasets.kinds import COCO_NAMES, DICOM_MAGIC, ENDINGS, LayoutKind, Media
 
 PARTS = ("images", "masks")
 NNUNET = ("imagesTr", "labelsTr")
@@ -60,7 +58,7 @@ def recognised(source: Path) -> LayoutKind:
     if (source / NNUNET[0]).is_dir() and not (source / PARTS[0]).is_dir():
         return LayoutKind.NNUNET
     described = [path for path in _inside(source) if path.suffix.lower() == ".json"]
-    if any(USUAL.search(path.name) for path in described):
+    if any(COCO_NAMES.search(path.name) for path in described):
         return LayoutKind.COCO
     if any(map(_is_dicom, _inside(source))):
         return LayoutKind.DICOM
@@ -101,7 +99,7 @@ def _inside(source: Path) -> Iterator[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    start, magic = MAGIC
+    start, magic = DICOM_MAGIC
     with path.open("rb") as file:
         return file.read(start + len(magic))[start:] == magic
 

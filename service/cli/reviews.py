@@ -22,8 +22,8 @@ from service.cli.sample_options import (
 from service.reviews.decisions import Decision, DecisionState, PaintBase
 
 if TYPE_CHECKING:
-    from service.api.bulk_reviews import LabelOutcome
-    from service.reviews.painting import Painted
+    from service.resources.bulk_reviews import LabelOutcome
+    from service.reviews.painted import Painted
 
 app = typer.Typer(help="Decide about labels, and make the next version of it.", no_args_is_help=True)
 
@@ -137,9 +137,9 @@ def undo_many(
     """Take back what was decided about many labels; what somebody has decided since stays."""
     from pydantic import TypeAdapter
 
-    from service.api.bulk_reviews import LabelOutcome
     from service.cli import terminal
-    from service.db.deciding import Outcome
+    from service.resources.bulk_reviews import LabelOutcome
+    from service.reviews.decisions import Outcome
 
     with terminal.expected_errors(), connect(url, key) as dale:
         told = TypeAdapter(list[LabelOutcome]).validate_json(file.read_bytes())
@@ -150,7 +150,7 @@ def undo_many(
 def _say_outcomes(outcomes: Iterator[LabelOutcome], count: int, word: str, *, as_json: bool) -> None:
     """What became of many labels; what was done is told also where a later request fails."""
     from service.cli import terminal
-    from service.db.deciding import Outcome
+    from service.reviews.decisions import Outcome
 
     told: list[LabelOutcome] = []
     try:
@@ -240,8 +240,8 @@ def finish(
 
 
 def _slice(text: str) -> Painted:
-    from service.reviews.painting import Painted
-    from service.slices import Axis
+    from service.axes import Axis
+    from service.reviews.painted import Painted
 
     place, _, path = text.partition("=")
     axis, _, number = place.partition(":")

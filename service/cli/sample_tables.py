@@ -8,11 +8,11 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
-from service.api.neighbours import Availability, Neighbour, Neighbours
-from service.api.other_masks import Annotation, Annotations
-from service.api.over_jobs import JobBelief
-from service.api.samples import SampleResource
 from service.cli.terminal import columns, when
+from service.resources.neighbours import Availability, Neighbour, Neighbours
+from service.resources.other_masks import Annotation, Annotations
+from service.resources.over_jobs import JobBelief
+from service.resources.samples import SampleResource
 
 WITHOUT_NEIGHBOURS = {
     Availability.KNOWN: "No other sample has another image.",

@@ -18,18 +18,18 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from service.api.audit import AuditEntry
-    from service.api.datasets import DatasetResource, VersionResource
-    from service.api.deciding import ReviewResource
-    from service.api.grid import SampleFacets
-    from service.api.held_out import HeldOutSample
-    from service.api.jobs import JobResource
-    from service.api.keys import KeyResource
-    from service.api.posting import JobPlan
-    from service.api.projects import ProjectResource
-    from service.api.samples import SampleResource
-    from service.api.versions import ChangedSample
     from service.errors import FieldError
+    from service.resources.audit import AuditEntry
+    from service.resources.datasets import DatasetResource, VersionResource
+    from service.resources.deciding import ReviewResource
+    from service.resources.grid import SampleFacets
+    from service.resources.held_out import HeldOutSample
+    from service.resources.jobs import JobResource
+    from service.resources.keys import KeyResource
+    from service.resources.posting import JobPlan
+    from service.resources.projects import ProjectResource
+    from service.resources.samples import SampleResource
+    from service.resources.versions import ChangedSample
 
 OK, JOB_FAILED, REFUSED, UNREACHABLE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 LAST_LINES = 5  # of a failure's detail, beside its cause

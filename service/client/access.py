@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from service.api.audit import AuditEntry, AuditPage
-from service.api.keys import CreatedKey, KeyPage, KeyResource
-from service.api.projects import Me, ProjectPage, ProjectResource
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.wire import idempotency, keys_url, part
+from service.resources.audit import AuditEntry, AuditPage
+from service.resources.keys import CreatedKey, KeyPage, KeyResource
+from service.resources.projects import Me, ProjectPage, ProjectResource
 from service.roles import Role
 
 

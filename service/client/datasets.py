@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 
-from service.api.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource
-from service.api.versions import ChangedSample, Changes, DifferencePage
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.sending import send_in_parts
 from service.client.transfer import CountedFile, Progress
 from service.client.wire import given, idempotency, part
 from service.datasets.options import ImportOptions
+from service.resources.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource
+from service.resources.versions import ChangedSample, Changes, DifferencePage
 
 # Uploads are checked file by file before the answer comes.
 UPLOAD_TIMEOUT = httpx.Timeout(None, connect=5)

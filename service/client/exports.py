@@ -6,12 +6,12 @@ from pathlib import Path
 
 import httpx
 
-from service.api.exports import Imported
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.transfer import CountedFile
 from service.client.wire import given, part
 from service.exports.kinds import Format, Source
+from service.resources.exports import Imported
 from service.reviews.decisions import Decision
 
 PATIENT = httpx.Timeout(None, connect=5)  # how long it takes depends on the number of samples

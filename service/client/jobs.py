@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import httpx
 
-from service.api.jobs import EpochPage, EpochResource, JobPage, JobResource
-from service.api.posting import JobPlan
 from service.client.comparison import Difference, Outcome, compare
 from service.client.errors import Unreachable, check, reaching
 from service.client.samples import Samples
 from service.client.sse import Event, parse_events
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
+from service.resources.jobs import EpochPage, EpochResource, JobPage, JobResource
+from service.resources.posting import JobPlan
 from workers.contract.environment import Environment
 from workers.contract.request import JobSpec
 

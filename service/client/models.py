@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.api.model_comparison import ModelComparison
-from service.api.models import ChangedModel, ModelPage, ModelResource
 from service.client.connection import Connection
 from service.client.errors import ClientError, reaching
 from service.client.transfer import download
 from service.client.wire import given, part
-from service.models.lineage import Lineage
 from service.models.stages import Stage
+from service.resources.lineage import Lineage
+from service.resources.model_comparison import ModelComparison
+from service.resources.models import ChangedModel, ModelPage, ModelResource
 
 
 class Models(Connection):

@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from service.api.agreement import AgreementList, AgreementResource
-from service.api.class_masks import MaskKind
-from service.api.deciding import ReviewResource
-from service.api.finishing import Finished
-from service.api.other_masks import Annotations
-from service.api.reviews import ReviewDetail, ReviewPage
+from service.axes import Axis
 from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.jobs import TRAIN_TIMEOUT
 from service.client.wire import given, idempotency, part
-from service.reviews.decisions import Decision, PaintBase
-from service.reviews.painting import Painted
-from service.slices import Axis
+from service.resources.agreement import AgreementList, AgreementResource
+from service.resources.deciding import ReviewResource
+from service.resources.finishing import Finished
+from service.resources.other_masks import Annotations
+from service.resources.reviews import ReviewDetail, ReviewPage
+from service.reviews.decisions import Decision, MaskKind, PaintBase
+from service.reviews.painted import Painted
 
 
 class Reviews(Connection):

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import httpx
 
-from service.api.bulk_reviews import MOST_CORRECTIONS, MOST_ITEMS, LabelOutcome, ManyOutcomes
-from service.api.grid import MOST_CARDS, CardList, CardResource, SampleFacets, SampleOrder
-from service.api.held_out import HeldOutPage, HeldOutSample, JobMetrics
-from service.api.neighbours import Neighbours
-from service.api.over_jobs import JobBelief, SampleOverJobs
-from service.api.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.client.connection import PAGE, Connection
 from service.client.errors import check, reaching
 from service.client.wire import given, part
+from service.resources.bulk_reviews import MOST_CORRECTIONS, MOST_ITEMS, LabelOutcome, ManyOutcomes
+from service.resources.grid import MOST_CARDS, CardList, CardResource, SampleFacets, SampleOrder
+from service.resources.held_out import HeldOutPage, HeldOutSample, JobMetrics
+from service.resources.neighbours import Neighbours
+from service.resources.over_jobs import JobBelief, SampleOverJobs
+from service.resources.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
 from service.reviews.decisions import Decision, DecisionState
 from service.reviews.reasons import ReasonKind
 from workers.contract.evaluation import MetricName

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
-from service.api.uploads import PartTarget, UploadResource
 from service.client.errors import Refused, Unreachable, check, reaching
 from service.client.transfer import Progress, sha256_of
-from service.datasets.parts import DEFAULT_PART, MOST_PARTS
-from service.db.uploads import UploadState
+from service.datasets.kinds import UploadState
+from service.datasets.part_sizes import DEFAULT_PART, MOST_PARTS
+from service.resources.uploads import PartTarget, UploadResource
 
 TRIES = 5  # of each part
 POLL_S = 1.0

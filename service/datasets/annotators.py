@@ -17,37 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field
 
 from service.datasets.checked import CheckedSample
 from service.datasets.formats.nifti import is_packed, open_volume, planes, unpack
 from service.datasets.storing import Unpacking
+from service.resources.annotators import Agreement, Annotator, AnnotatorPair
 
 Bits = NDArray[np.uint8]
-
-
-class Annotator(BaseModel):
-    """Who drew labels, and how far the others agree."""
-
-    annotator: str
-    masks: int
-    agreement: float | None = Field(description="mean Dice with others' masks of the same images; null: there are none")
-
-
-class AnnotatorPair(BaseModel):
-    """Two annotators who drew some images both."""
-
-    first: str
-    second: str
-    images: int
-    dice: float = Field(description="mean Dice of their masks of the same image; 1 where both are empty")
-
-
-class Agreement(BaseModel):
-    """How far the annotators of a version agree."""
-
-    annotators: list[Annotator]
-    pairs: list[AnnotatorPair]
 
 
 def measure(

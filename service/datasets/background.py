@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service import logging
+from service.actions import Action
 from service.api.dependencies import Context
 from service.datasets import parts
 from service.datasets.importing import Import
+from service.datasets.kinds import UploadState
 from service.datasets.options import ImportOptions
 from service.db import audit, datasets, uploads
 from service.db.base import now
 from service.db.tables import Upload
-from service.db.uploads import UploadState
 from service.errors import FieldError, Invalid
 from service.roles import Caller
 from workers.contract.store import StoreUnavailable
@@ -70,7 +71,7 @@ def _import(context: Context, upload: Upload, sha256: str, caller: Caller, progr
                 dataset = work.record(session, fields["name"], upload.project_id)
                 count = datasets.version(session, dataset.id, 1).sample_count
                 facts = {"name": dataset.name, "samples": count, "upload_id": upload.id}
-                audit.add(session, caller, audit.Action.DATASET_CREATE, dataset.id, upload.project_id, **facts)
+                audit.add(session, caller, Action.DATASET_CREATE, dataset.id, upload.project_id, **facts)
                 row = uploads.get(session, upload.id, None, lock=True)
                 row.state, row.dataset_id, row.updated_at = UploadState.SUCCEEDED, dataset.id, now()
         except BaseException:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.datasets.pairs import LayoutKind, Media, Pair
+from service.datasets.kinds import LayoutKind, Media
+from service.datasets.pairs import Pair
 from service.errors import FieldError
 
 if TYPE_CHECKING:
-    from service.datasets.annotators import Agreement
+    from service.resources.annotators import Agreement
 
 
 @dataclass

@@ -13,10 +13,11 @@ from service.datasets.archive import Archive, Extracted, MemberFault, sha256
 from service.datasets.checked import CheckedDataset, CheckedFile, CheckedSample, Findings
 from service.datasets.duplicates import find_alike
 from service.datasets.facts import read_facts
+from service.datasets.kinds import Media
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Layout, Media, Pair
+from service.datasets.pairs import Layout, Pair
 from service.datasets.pixels import ImageFacts, inspect_image, inspect_mask
 from service.datasets.rows import sample_row
 from service.datasets.splitting import split

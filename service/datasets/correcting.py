@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from service.datasets.annotators import summary
 from service.datasets.archive import Archive
 from service.datasets.checked import CheckedSample, Findings
+from service.datasets.kinds import Media
 from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Media
 from service.datasets.rows import Row, channel_names, sample_row, sample_table
 from service.datasets.sent import Expected, read_sent
 from service.datasets.splitting import numbered

@@ -12,18 +12,8 @@ from pathlib import PurePosixPath
 
 from service.datasets import facts
 from service.datasets.archive import Archive, Member
-from service.datasets.pairs import (
-    ENDINGS,
-    MAX_NAME,
-    NAMED,
-    Half,
-    Layout,
-    LayoutKind,
-    Media,
-    Pair,
-    pair_up,
-    split_ending,
-)
+from service.datasets.kinds import ENDINGS, NAMED, LayoutKind, Media
+from service.datasets.pairs import MAX_NAME, Half, Layout, Pair, pair_up, split_ending
 from service.errors import FieldError
 
 FOLDERS = ("images", "masks")

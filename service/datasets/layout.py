@@ -9,8 +9,9 @@ from pathlib import Path
 from service.datasets import facts, folders, nnunet
 from service.datasets.archive import LAYOUT_HINT, Archive, Member
 from service.datasets.formats import coco, dicom
+from service.datasets.kinds import COCO_NAMES, LayoutKind
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Layout, LayoutKind, tops
+from service.datasets.pairs import Layout, tops
 from service.errors import FieldError, Invalid
 
 FOLDERS = {LayoutKind.FOLDERS: folders.FOLDERS, LayoutKind.NNUNET: nnunet.FOLDERS}
@@ -34,7 +35,7 @@ def recognise(members: Iterable[Member], holds_dicom: Callable[[], bool] = lambd
     if found:
         raise _refused("has the folders of several layouts", f"say which one is meant: layout={' or '.join(found)}")
     half = any(part in nnunet.FOLDERS for path in paths for part in path.split("/")[:2])
-    if any(coco.USUAL.search(path) for path in paths) and not half:
+    if any(COCO_NAMES.search(path) for path in paths) and not half:
         return LayoutKind.COCO
     if holds_dicom():
         return LayoutKind.DICOM

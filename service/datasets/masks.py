@@ -12,8 +12,9 @@ from service.datasets.checked import CheckedSample, Findings
 from service.datasets.checking import check_pair
 from service.datasets.formats.nifti import MEDIA_TYPES
 from service.datasets.formats.sources import Source
+from service.datasets.kinds import Media
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Media, Pair
+from service.datasets.pairs import Pair
 from service.datasets.pixels import inspect_mask
 from service.datasets.volumes import VolumeCheck
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.datasets import facts
 from service.datasets.archive import Archive, MemberFault
+from service.datasets.kinds import LayoutKind, Media
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Half, Layout, LayoutKind, Media, add_channels, pair_up, split_channel
+from service.datasets.pairs import Half, Layout, add_channels, pair_up, split_channel
 from service.errors import FieldError, Invalid
 
 FOLDERS = ("imagesTr", "labelsTr")

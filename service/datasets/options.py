@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.datasets import remap
-from service.datasets.pairs import LayoutKind
+from service.datasets.kinds import LayoutKind
 
 MAX_PATTERN = 200
 PATTERN_MEMORY = 1 << 20  # bytes that a compiled pattern may take

@@ -6,43 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import PurePosixPath
 
 from service.datasets.archive import Member
-from service.datasets.formats.metaimage import ENDING as METAIMAGE
 from service.datasets.formats.sources import Source, source_of
+from service.datasets.kinds import LayoutKind, Media
 from service.errors import FieldError
 
 MAX_NAME = 200
-
-
-class LayoutKind(StrEnum):
-    """How an archive is laid out."""
-
-    FOLDERS = "folders"  # images/ and masks/, files of the same names
-    NNUNET = "nnunet"  # nnU-Net v2 raw: imagesTr/, labelsTr/, dataset.json
-    COCO = "coco"  # one .json in COCO's format, and the images that it names
-    DICOM = "dicom"  # series of images and segmentations (SEG) of them, in any folders
-
-
-class Media(StrEnum):
-    """What the files of a dataset are; one dataset holds one kind."""
-
-    IMAGE = "image"
-    VOLUME = "volume"
-
-    @property
-    def spatial_dims(self) -> int:
-        """Number of axes that a network sees."""
-        return 2 if self is Media.IMAGE else 3
-
-
-ENDINGS = {
-    Media.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-    Media.VOLUME: (".nii", ".nii.gz", METAIMAGE),
-}
-NAMED = {Media.IMAGE: "PNG, JPEG or TIFF", Media.VOLUME: "NIfTI (.nii or .nii.gz) or MetaImage (.mha)"}
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from service.datasets.part_sizes import part_count, part_length
 from service.errors import FieldError, Invalid
 from workers.contract import keys
 from workers.contract.store import ObjectMissing, ObjectStore
-
-MIB = 1 << 20
-DEFAULT_PART, SMALLEST_PART, LARGEST_PART, MOST_PARTS = 16 * MIB, MIB, 64 * MIB, 10_000
-
-
-def part_count(size: int, part_size: int) -> int:
-    """How many parts an upload has."""
-    return -(-size // part_size)
-
-
-def part_length(size: int, part_size: int, number: int) -> int:
-    """Bytes of a part, counted from 1: all are alike but the last."""
-    return min(part_size, size - (number - 1) * part_size)
 
 
 def received(store: ObjectStore, upload_id: str, size: int, part_size: int) -> list[int]:

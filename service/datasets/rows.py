@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from service.datasets.checked import CheckedDataset, CheckedSample
-from service.datasets.pairs import Media
+from service.datasets.kinds import Media
 from service.db.listed import listed
 from service.db.tables import DatasetVersion
 from workers.contract import tables

@@ -10,7 +10,8 @@ from service.datasets.archive import Archive
 from service.datasets.checked import Findings
 from service.datasets.folders import EXPECTED
 from service.datasets.formats.sources import Source
-from service.datasets.pairs import ENDINGS, NAMED, Half, Media, Pair, add_channels, pair_up, split_channel, split_ending
+from service.datasets.kinds import ENDINGS, NAMED, Media
+from service.datasets.pairs import Half, Pair, add_channels, pair_up, split_channel, split_ending
 
 LABELS = ("masks", "labelsTr")  # the latter is nnU-Net's, in which an export of its masks comes
 FOLDERS = ("images", *LABELS)

@@ -9,9 +9,9 @@ from pathlib import Path
 from service.datasets.archive import Archive, sha256
 from service.datasets.checked import CheckedFile, CheckedSample
 from service.datasets.formats.sources import Source
+from service.datasets.kinds import Media
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Media
 from service.datasets.pixels import inspect_mask
 from service.datasets.volumes import write_stored_label
 

@@ -5,37 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.db.tables import AuditEntry
 from service.roles import Caller
-
-
-class Action(StrEnum):
-    """What is put down. Refused attempts are not: they change nothing, and the log has them."""
-
-    DATASET_CREATE = "dataset.create"
-    DATASET_DELETE = "dataset.delete"
-    VERSION_CREATE = "version.create"
-    REVIEW_DECIDE = "review.decide"
-    REVIEW_UNDO = "review.undo"
-    JOB_CREATE = "job.create"
-    JOB_CANCEL = "job.cancel"
-    JOB_RETRY = "job.retry"
-    JOB_PRIORITY = "job.priority"
-    JOB_DELETE = "job.delete"
-    MODEL_CHANGE = "model.change"
-    PROJECT_CREATE = "project.create"
-    PROJECT_CHANGE = "project.change"
-    KEY_CREATE = "key.create"
-    KEY_REVOKE = "key.revoke"
-    SESSION_CREATE = "session.create"
-    SESSION_END = "session.end"
 
 
 def add(session: Session, caller: Caller, action: Action, target: str, project_id: str | None, **details: Any) -> None:

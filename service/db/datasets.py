@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
-from service.db.audit import Action
+from service.actions import Action
+from service.datasets.kinds import UploadState
 from service.db.tables import AuditEntry, Dataset, DatasetVersion, Job, Review, ReviewEvent, Sample, Upload
-from service.db.uploads import UploadState
 from service.errors import NotFound
 from workers.contract.tables import TEST
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import select
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from service.db.base import now
 from service.db.tables import Review, ReviewEvent, Sample
-from service.reviews.decisions import Decision
+from service.reviews.decisions import Decision, Outcome
 from service.roles import Caller
 
 NEVER = 0  # revision of a label that nobody has decided about
@@ -36,14 +35,6 @@ class Change:
     row: Sample
     expected: int | None
     new_mask_sha256: str | None = None
-
-
-class Outcome(StrEnum):
-    """What became of a change."""
-
-    DONE = "done"
-    CONFLICT = "conflict"  # somebody has decided meanwhile
-    NOTHING = "nothing"  # there is nothing to undo
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from service.datasets.kinds import Change
 from service.db.tables import Sample
-
-
-class Change(StrEnum):
-    """How a sample differs; the last two may come together."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    RELABELLED = "relabelled"  # another mask
-    CHANGED_IMAGE = "changed_image"
 
 
 def page(

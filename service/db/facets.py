@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from service.db.listed import unlisted
 from service.db.sample_filters import SampleFilter, of_version, same_label
 from service.db.tables import Job, JobSample, Review, Sample
+from service.resources.grid import MOST_ANNOTATORS
 from service.reviews.decisions import DecisionState
 
-MOST_ANNOTATORS = 200
 # What is counted; a filter without any of these is asked of the database, the rest is chosen among its groups.
 CHOICES = ("decision", "reason", "annotator", "verified", "label_value", "predicted_class")
 

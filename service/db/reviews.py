@@ -13,10 +13,10 @@ from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from service.db import deciding
-from service.db.deciding import Change, Changed, Outcome, decide_many, undo_many
+from service.db.deciding import Change, Changed, decide_many, undo_many
 from service.db.tables import Review, ReviewEvent, Sample
 from service.errors import Conflict, PreconditionFailed
-from service.reviews.decisions import Decision
+from service.reviews.decisions import Decision, Outcome
 from service.roles import Caller
 from workers.contract.tables import TEST
 

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from service.datasets.kinds import UploadState
 from service.db.base import now
 from service.db.tables import Upload
 from service.errors import NotFound
 
 KEPT = timedelta(days=7)
 SILENCE = timedelta(seconds=60)  # of an import: whoever did it is gone
-
-
-class UploadState(StrEnum):
-    """Where an upload is."""
-
-    OPEN = "OPEN"  # parts are coming
-    IMPORTING = "IMPORTING"  # all parts are here and are being checked and stored
-    FAILED = "FAILED"  # `errors` says why; parts can be sent again
-    SUCCEEDED = "SUCCEEDED"  # `dataset_id` is the dataset
 
 
 def get(session: Session, upload_id: str, seen: str | None, *, lock: bool = False) -> Upload:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from service.actions import Action
 from service.db import audit, exports, reviews
 from service.db.tables import Job, Review, Sample
 from service.errors import Conflict, FieldError, Invalid
@@ -103,7 +104,7 @@ def _put_down(
     note = line.said.note if line.said.note is not None else review.note if review else ""
     reviews.decide(session, row, caller, revision, decision, new_mask_sha256=line.new_mask_sha256, note=note)
     facts = {"sample": row.name, "version": row.version, "decision": decision, "job": job.id, "import": source}
-    audit.add(session, caller, audit.Action.REVIEW_DECIDE, row.dataset_id, job.project_id, **facts)
+    audit.add(session, caller, Action.REVIEW_DECIDE, row.dataset_id, job.project_id, **facts)
 
 
 def _holds(line: Placed, review: Review | None) -> bool:

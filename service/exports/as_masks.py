@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from service.datasets.pairs import LayoutKind, Media
+from service.datasets.kinds import LayoutKind, Media
 from service.db.exports import Line
 from service.exports.drain import zipped
 from service.reviews.decisions import Decision

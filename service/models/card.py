@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from service.datasets.rows import channel_names
 from service.db.model_facts import DOUBTED, DataFacts, NoiseFacts
 from service.db.tables import Artifact, DatasetVersion, Job, TrainedModel
-from service.models.lineage import Lineage
+from service.resources.lineage import Lineage
 
 FEW = 30  # held-out samples below which a mean says little
 NOT_STATED = (

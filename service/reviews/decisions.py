@@ -36,3 +36,19 @@ class PaintBase(StrEnum):
     PREDICTION = "prediction"  # of a job
     CORRECTION = "correction"  # that is in force now
     NOTHING = "nothing"  # background everywhere
+
+
+class Outcome(StrEnum):
+    """What became of a change."""
+
+    DONE = "done"
+    CONFLICT = "conflict"  # somebody has decided meanwhile
+    NOTHING = "nothing"  # there is nothing to undo
+
+
+class MaskKind(StrEnum):
+    """Whose idea of the lesion it is."""
+
+    LABEL = "label"  # that the job was trained on
+    PREDICTION = "prediction"  # the network's, once the job has succeeded
+    CORRECTION = "correction"  # that a reviewer put in the label's place

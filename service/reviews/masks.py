@@ -17,10 +17,10 @@ from PIL import Image
 from service import imaging
 from service.datasets.archive import Archive
 from service.datasets.checked import Findings
+from service.datasets.kinds import Media
 from service.datasets.limits import ImportLimits
 from service.datasets.masks import CheckedMask, MaskCheck
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Media
 from service.datasets.storing import Unpacking
 from service.db.tables import DatasetVersion, Sample
 from service.errors import FieldError, Invalid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,13 @@ from service.datasets.formats.nifti import described, planes
 from service.datasets.replacing import write_like
 from service.datasets.volumes import SAME_PLACE
 from service.errors import FieldError, Invalid
-from service.slices import Axis, Place, extent, paste
+from service.reviews.painted import Painted
+from service.slices import Place, extent, paste
 
 if TYPE_CHECKING:
     import nibabel as nib
 
 PLANES_AT_ONCE = 16  # written together
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A slice as it comes: its number among those along the axis, and a PNG of class numbers."""
-
-    axis: Axis
-    number: int
-    png: bytes
 
 
 def paint(

@@ -11,11 +11,13 @@ from fastapi.responses import Response
 from service.api.datasets import version_resource
 from service.api.dependencies import SessionDep
 from service.api.jobs import resource
-from service.api.uploading import BODY, UploadFields
+from service.api.uploading import BODY
+from service.datasets.kinds import Change
 from service.db import datasets, differences, projects
 from service.db.balance import EDGES, balance
 from service.db.tables import DEFAULT_PROJECT
 from service.errors import FieldError, NotFound
+from service.resources.uploading import UploadFields
 from service.roles import Role
 from service.web.forms import form_fields
 from service.web.pages import VisitorDep, forbidden, missing, page, to_sign_in
@@ -104,7 +106,7 @@ def by_reason(warnings: Iterable[FieldError]) -> list[tuple[str, str, list[str]]
 def _changes(session: SessionDep, dataset_id: str, before: int, after: int) -> dict[str, Any]:
     for each in (before, after):
         datasets.version(session, dataset_id, each)
-    names: dict[differences.Change, list[str]] = {change: [] for change in differences.Change}
+    names: dict[Change, list[str]] = {change: [] for change in Change}
     for name, kinds in differences.page(session, dataset_id, before, after, MOST_CHANGES, None):
         for kind in kinds:
             names[kind].append(name)

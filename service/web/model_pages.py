@@ -8,13 +8,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from service.api.dependencies import SessionDep
-from service.api.model_comparison import MOST_MODELS, ModelComparison, comparison
-from service.api.models import ModelResource, resource
+from service.api.model_comparison import MOST_MODELS, comparison
+from service.api.models import resource
 from service.db import datasets, jobs, models
 from service.errors import ServiceError
 from service.models import card
 from service.models.knowing import known
 from service.models.stages import Stage
+from service.resources.model_comparison import ModelComparison
+from service.resources.models import ModelResource
 from service.roles import Role
 from service.web.pages import VisitorDep, missing, page, templates, to_sign_in
 

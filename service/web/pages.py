@@ -11,17 +11,19 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
+from service.actions import Action
 from service.api.datasets import version_resource
 from service.api.dependencies import SESSION_COOKIE, AdmissionDep, Context, ContextDep, SessionDep, remember_use
 from service.api.jobs import resource
 from service.api.volume_pictures import slice_place
+from service.axes import Axis
 from service.db import access, audit, datasets, jobs
 from service.db.sample_filters import SampleFilter
 from service.db.tables import Job, JobSample
 from service.errors import Invalid, NotFound, TooManyRequests
 from service.jobs.lifecycle import State
 from service.roles import Caller, Role
-from service.slices import Axis, Place
+from service.slices import Place
 from service.web.charts import points
 from service.web.job_live import live
 
@@ -108,7 +110,7 @@ def sign_in(
             "Use the one that an admin of your project gave you, or that `dale serve` printed at its first start."
         )
         return page(request, "login.html", {"next": next_page, "problem": problem}, status=401)
-    audit.add(session, visitor, audit.Action.SESSION_CREATE, visitor.key_id, visitor.project_id)
+    audit.add(session, visitor, Action.SESSION_CREATE, visitor.key_id, visitor.project_id)
     inside = next_page if next_page.startswith("/") and not next_page.startswith(("//", "/\\")) else "/"
     response = RedirectResponse(inside, status_code=303, headers=HEADERS)
     response.set_cookie(
@@ -127,7 +129,7 @@ def sign_out(session: SessionDep, visitor: VisitorDep, dale_session: SessionCook
     """End the session."""
     if visitor is not None and dale_session:
         access.sign_out(session, dale_session)
-        audit.add(session, visitor, audit.Action.SESSION_END, visitor.key_id, visitor.project_id)
+        audit.add(session, visitor, Action.SESSION_END, visitor.key_id, visitor.project_id)
     response = RedirectResponse("/login", status_code=303, headers=HEADERS)
     response.delete_cookie(SESSION_COOKIE)
     return response

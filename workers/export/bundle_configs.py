@@ -12,6 +12,8 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 EXECUTED = ("$", "@", "%", "_")  # MONAI's parser takes text and names that begin so for code or for a reference
 RAS = [["L", "R"], ["P", "A"], ["I", "S"]]  # from where to where the axes of NIfTI run
 WITHOUT_CHANNELS = "(pred.meta.update(original_channel_dim='no_channel'), pred)[1]"
+# Instead of saving, MONAI Label (0.8.5) writes what comes last, and takes the one channel of a plane for an axis.
+MONAI_LABEL_WRITES = {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}
 SEVERAL_OUTPUTS = {"BasicUNetPlusPlus", "SegResNetDS"}
 
 
@@ -133,6 +135,7 @@ def inference_config(about: dict[str, Any]) -> dict[str, Any]:
                     "separate_folder": False,
                     "print_log": False,
                 },
+                *([] if about["spatial_dims"] == 3 else [MONAI_LABEL_WRITES]),
             ],
         },
         "handlers": [

@@ -77,7 +77,7 @@ def bundle_readme(about: dict[str, Any], folder: str) -> str:
 IMAGES holds nothing but {"volumes" if volume else "images"}.{many} The masks have the inputs' own size, and the values
 {about["mask_values"]}, one for each class.
 
-MONAI Label: put this folder into `model/` of its app `monaibundle` and start it with `--conf models {folder}`.
+MONAI Label: put this folder into `model/` of its app `monaibundle` and start it with `--conf models {folder}`.{"" if volume else " Ask for masks with `result_extension: .png` and `result_dtype: uint8`."}
 """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from PIL import Image
 from service.datasets.archive import Archive, Extracted, Member
 from service.datasets.formats.coco_json import CocoImage, Description, read_description, unusable
 from service.datasets.formats.coco_shapes import Drawn
+from service.datasets.kinds import COCO_NAMES, ENDINGS, LayoutKind, Media
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import ENDINGS, Half, Layout, LayoutKind, Media, Pair, split_ending
+from service.datasets.pairs import Half, Layout, Pair, split_ending
 from service.errors import FieldError
-
-USUAL = re.compile(r"(^|/)(_?annotations[^/]*|instances[^/]*|[^/]*coco[^/]*)\.json$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class CocoMask:
 def descriptions(members: Iterable[Member]) -> list[Member]:
     """The JSON files that may describe the dataset: those that are named as usual, else all."""
     files = [member for member in members if member.path.lower().endswith(".json")]
-    return [member for member in files if USUAL.search(member.path)] or files
+    return [member for member in files if COCO_NAMES.search(member.path)] or files
 
 
 def read_coco(archive: Archive, limits: ImportLimits, scratch: Path) -> Layout:

@@ -24,8 +24,9 @@ from service.datasets.formats.dicom_series import (
     read_slice,
     short_name,
 )
+from service.datasets.kinds import LayoutKind, Media
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Layout, LayoutKind, Media, Pair, name_fault
+from service.datasets.pairs import Layout, Pair, name_fault
 from service.errors import FieldError
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

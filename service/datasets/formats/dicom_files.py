@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from service.datasets.archive import Archive, Member, MemberFault
+from service.datasets.kinds import DICOM_MAGIC
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MAGIC = (128, b"DICM")  # where, and what
+
 MAX_HEADER = 8 << 20  # bytes; a segmentation of some thousand frames has one of 3 MB
 MAX_ITEMS = 200_000  # of sequences; each takes more than a kilobyte once it is read
 LARGEST = 1e9  # number that means anything here; what is no number is not below it
@@ -91,7 +92,7 @@ class Header:
 
 def is_dicom(archive: Archive, member: Member) -> bool:
     """Whether a member is a DICOM file, told from its content."""
-    start, magic = MAGIC
+    start, magic = DICOM_MAGIC
     return archive.peek(member, start + len(magic))[start:] == magic
 
 
@@ -138,7 +139,7 @@ def _transfer_syntax(head: bytes) -> str:
 
     It is looked up before pydicom sees the file, since that unpacks a deflated one whole, however large it becomes.
     """
-    at, before, syntax = MAGIC[0] + len(MAGIC[1]), -1, ""
+    at, before, syntax = DICOM_MAGIC[0] + len(DICOM_MAGIC[1]), -1, ""
     while head[at : at + 2] == b"\2\0":
         element, kind = int.from_bytes(head[at + 2 : at + 4], "little"), head[at + 4 : at + 6]
         if element <= before or kind not in META_KINDS:

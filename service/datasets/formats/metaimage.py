@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.archive import CHUNK, Archive, Extracted, Member, MemberFault
+from service.datasets.kinds import METAIMAGE
 from service.datasets.limits import ImportLimits
 from service.datasets.packing import LPS_TO_RAS, Volume, pack
 
-ENDING = ".mha"
 MAX_HEADER = 1 << 16  # bytes
 TYPES = {
     "MET_CHAR": "i1",
@@ -51,7 +51,7 @@ class MetaImage:
 
     def extract(self, archive: Archive, target: Path) -> Extracted:
         """Convert it; raises `MemberFault` where it is not what its header says, or larger than the limits."""
-        came = target.with_name(target.name + ENDING)
+        came = target.with_name(target.name + METAIMAGE)
         try:
             archive.extract(self.member, came)
             with came.open("rb") as file:

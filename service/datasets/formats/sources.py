@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from service.datasets.archive import Archive, Extracted, Member
-from service.datasets.formats.metaimage import ENDING, MetaImage
+from service.datasets.formats.metaimage import MetaImage
+from service.datasets.kinds import METAIMAGE
 
 
 class Source(Protocol):
@@ -32,4 +33,4 @@ class Source(Protocol):
 
 def source_of(member: Member) -> Source:
     """A member as the file that is stored: itself, or what it is converted to."""
-    return MetaImage(member) if member.path.lower().endswith(ENDING) else member
+    return MetaImage(member) if member.path.lower().endswith(METAIMAGE) else member

@@ -47,6 +47,7 @@ def told(client: TestClient, context: Context, metrics: Metrics) -> dict[str, se
 
     client.get("/v1/jobs")
     context.store.put("a", b"b")
+    metrics.predictions.labels("answered").observe(0.1)
     with pytest.raises(StoreUnavailable):
         MeasuredStore(Away(), metrics).get("a")  # type: ignore[arg-type]
     with context.database.read() as session, pytest.raises(SQLAlchemyError):

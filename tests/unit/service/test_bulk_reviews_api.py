@@ -15,6 +15,7 @@ from service.api.dependencies import Context
 from service.db import deciding, tables
 from service.db.tables import DEFAULT_PROJECT
 from service.errors import Unavailable
+from service.resources.bulk_reviews import MOST_ITEMS
 from workers.contract import keys
 
 JOB = "/v1/jobs/job-many"
@@ -133,7 +134,7 @@ def test_bounds(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert "labels" in refused(labels=[])
     assert "named twice" in refused(labels=[{"ordinal": 1}, {"ordinal": 1, "revision": 0}])
-    assert "labels" in refused(labels=[{"ordinal": number} for number in range(bulk_reviews.MOST_ITEMS + 1)])
+    assert "labels" in refused(labels=[{"ordinal": number} for number in range(MOST_ITEMS + 1)])
     assert "ordinal" in refused(labels=[{"ordinal": -1}])
     assert "revision" in refused(labels=[{"ordinal": 1, "revision": 10**9}])
     monkeypatch.setattr(bulk_reviews, "MOST_CORRECTIONS", 1)

@@ -13,10 +13,10 @@ from PIL import Image
 from sqlalchemy import select
 
 from service.api.dependencies import Context
-from service.api.uploading import UploadFields
 from service.db import access
 from service.db.balance import balance
 from service.db.tables import DEFAULT_PROJECT, DatasetVersion, Sample
+from service.resources.uploading import UploadFields
 from service.roles import Role
 from service.web.dataset_pages import by_reason
 from service.web.forms import form_fields

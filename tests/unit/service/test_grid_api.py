@@ -16,6 +16,7 @@ from service.api import grid as grid_api
 from service.api.class_masks import class_numbers
 from service.api.dependencies import Context
 from service.db.tables import DEFAULT_PROJECT, Review
+from service.resources.grid import MOST_CARDS
 from tests.conftest import png
 from tests.volume_jobs import finish_job as finish_volumes
 from tests.volume_jobs import upload_volumes
@@ -114,7 +115,7 @@ def test_a_decision_about_another_mask_of_the_same_name_is_not_this_ones(
 
 def test_bounds_of_what_is_asked(client: TestClient, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get(f"{job}/samples:cards").status_code == 422
-    many = {"ordinal": list(range(grid_api.MOST_CARDS + 1))}
+    many = {"ordinal": list(range(MOST_CARDS + 1))}
     assert client.get(f"{job}/samples:cards", params=many).status_code == 422
     assert client.get(f"{job}/samples:cards", params={"ordinal": 1 << 63}).status_code == 422
     monkeypatch.setattr(grid_api, "MOST_ORDINALS", 2)

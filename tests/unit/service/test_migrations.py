@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from service.actions import Action
 from service.db import access, audit, migrations, models
 from service.db.session import open_database
 from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
@@ -180,7 +181,7 @@ def test_the_database_itself_keeps_the_audit_trail(both_databases: str, statemen
         pytest.skip(f"{kind} does not know this statement")
     migrations.upgrade(database.engine)
     with database.write.begin() as session:
-        audit.add(session, SERVICE, audit.Action.KEY_CREATE, "key-1", None, name="first")
+        audit.add(session, SERVICE, Action.KEY_CREATE, "key-1", None, name="first")
     with pytest.raises(DBAPIError, match="append-only"), database.write.begin() as session:
         session.execute(text(statement))
     with database.read() as session:

@@ -17,8 +17,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.api.dependencies import Context
+from service.axes import Axis
 from service.db import jobs
-from service.slices import Axis, Place, cut, extent, paste
+from service.slices import Place, cut, extent, paste
 from tests.records import succeed
 from tests.volume_jobs import zipped
 from tests.volumes import PIL as AFFINE_PIL

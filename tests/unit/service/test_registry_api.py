@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from service.actions import Action
 from service.api.dependencies import Context
 from service.db import access, audit, jobs
 from service.db.tables import DEFAULT_PROJECT
@@ -103,7 +104,7 @@ def test_one_model_of_a_name_is_in_production(client: TestClient, context: Conte
     assert change(client, "job-b", stage="archived").status_code == 200
     assert client.delete("/v1/jobs/job-b").status_code == 204
     with context.database.read() as session:
-        entries = audit.oldest(session, None, audit.Filter(action=audit.Action.MODEL_CHANGE), 0, 99)
+        entries = audit.oldest(session, None, audit.Filter(action=Action.MODEL_CHANGE), 0, 99)
         stages = [(entry.target, entry.details["stage"]) for entry in entries]
     assert stages == [
         ("job-a", "production"),

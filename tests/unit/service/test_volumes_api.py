@@ -17,8 +17,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.api.dependencies import Context
+from service.axes import Axis
 from service.jobs import networks
-from service.slices import Axis, Place, classes, cut, place
+from service.slices import Place, classes, cut, place
 from tests.volume_jobs import COUNT, EDGE, finish_job, upload_volumes, volume_files, zipped
 from workers.contract import keys
 from workers.nifti import decode_labels, open_volume

@@ -13,13 +13,12 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageChops, ImageOps
 from typer.testing import CliRunner, Result
 
-from service.api.class_masks import MaskKind
 from service.api.dependencies import Context
+from service.axes import Axis
 from service.cli import app
 from service.cli.packing import as_archive
 from service.client import Client, Refused
-from service.reviews.decisions import Decision
-from service.slices import Axis
+from service.reviews.decisions import Decision, MaskKind
 from tests.volume_jobs import finish_job, upload_volumes
 
 Run = Callable[..., Result]

@@ -15,7 +15,7 @@ from service.cli import app
 from service.cli import datasets as upload_command
 from service.cli.packing import as_archive
 from service.client import Client, Refused, Unreachable, sending
-from service.datasets.parts import SMALLEST_PART
+from service.datasets.part_sizes import SMALLEST_PART
 
 failing: list[str] = []
 

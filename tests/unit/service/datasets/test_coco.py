@@ -16,10 +16,10 @@ from service.datasets.archive import Archive, MemberFault
 from service.datasets.formats import coco_shapes
 from service.datasets.formats.coco import read_coco
 from service.datasets.importing import Import
+from service.datasets.kinds import LayoutKind
 from service.datasets.layout import read_layout, recognise
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import LayoutKind
 from service.errors import Invalid
 from workers.contract import keys
 from workers.contract.store import open_store

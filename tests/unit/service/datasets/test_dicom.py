@@ -24,10 +24,11 @@ from service.datasets.checked import CheckedDataset
 from service.datasets.formats import dicom_files
 from service.datasets.formats.dicom import group_of
 from service.datasets.importing import Import
+from service.datasets.kinds import LayoutKind, Media
 from service.datasets.layout import read_layout
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import Layout, LayoutKind, Media
+from service.datasets.pairs import Layout
 from service.datasets.rows import sample_rows
 from service.errors import Invalid
 from tests.dicom import MR, OBLIQUE, PET, SECRETS, SeriesOf, segmentation, written

@@ -14,8 +14,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from service.datasets.archive import Archive, MemberFault
 from service.datasets.formats.sources import source_of
+from service.datasets.kinds import Media
 from service.datasets.limits import ImportLimits
-from service.datasets.pairs import Media
 from workers.nifti import decode_pair
 
 SHAPE = (6, 7, 8)

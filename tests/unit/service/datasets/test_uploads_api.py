@@ -16,15 +16,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.dependencies import Context
-from service.datasets import background, parts
+from service.datasets import background
+from service.datasets.kinds import UploadState
+from service.datasets.part_sizes import LARGEST_PART, MOST_PARTS, SMALLEST_PART
 from service.db import tables, uploads
-from service.db.uploads import UploadState
 from service.settings import Settings
 from workers.contract import keys
 from workers.contract.store import StoreUnavailable
 from workers.contract.store_s3 import ACCESS_KEY, SECRET_KEY, S3Store
 
-PART = parts.SMALLEST_PART
+PART = SMALLEST_PART
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.real)])
@@ -240,9 +241,9 @@ def test_parts_of_another_length_are_refused(
 def test_impossible_uploads_are_refused(client: TestClient, settings: Settings) -> None:
     for fields in (
         {"size": 0},
-        {"size": settings.import_limits.max_total_bytes + 1, "part_size": parts.LARGEST_PART},
-        {"size": 10**10, "part_size": parts.SMALLEST_PART - 1},
-        {"size": PART * (parts.MOST_PARTS + 1), "part_size": PART},
+        {"size": settings.import_limits.max_total_bytes + 1, "part_size": LARGEST_PART},
+        {"size": 10**10, "part_size": SMALLEST_PART - 1},
+        {"size": PART * (MOST_PARTS + 1), "part_size": PART},
         {"size": 5, "name": "\n"},
         {"size": 5, "layout": "new"},
     ):

@@ -10,10 +10,10 @@ import pytest
 
 from service.datasets.archive import Archive
 from service.datasets.checking import check
+from service.datasets.kinds import LayoutKind, Media
 from service.datasets.layout import recognise
 from service.datasets.limits import ImportLimits
 from service.datasets.options import ImportOptions
-from service.datasets.pairs import LayoutKind, Media
 from service.datasets.rows import sample_rows, sample_table
 from service.errors import Invalid
 from tests.volumes import PIL, nifti, nnunet_files

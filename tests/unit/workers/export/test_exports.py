@@ -112,6 +112,30 @@ def test_the_bundle_runs_by_monais_own_command(made: Made, tmp_path: Path) -> No
             assert np.allclose(nib.load(written).affine, nib.load(next(data.glob(f"case{number}_*"))).affine)
 
 
+def test_the_bundle_answers_without_saving_as_monai_label_asks_it(made: Made) -> None:
+    """MONAI Label leaves out `SaveImaged`, and writes what is then there: (W, H) of an image, a volume's own grid."""
+    (root,) = made.unpacked("monai_bundle").iterdir()
+    script = f"""
+import sys; sys.path.insert(0, {str(root)!r})
+import numpy as np, torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose, SaveImaged
+parser = ConfigParser(); parser.read_config("{root}/configs/inference.json")
+parser["bundle_root"], parser["device"] = {str(root)!r}, "cpu"
+network = parser.get_parsed_content("network_def")
+network.load_state_dict(torch.load("{root}/models/model.pt", weights_only=True))
+network.eval()
+item = parser.get_parsed_content("preprocessing")({{"image": {[str(f) for f in made.workplace.cases()[1]]!r}}})
+with torch.no_grad():
+    item["pred"] = parser.get_parsed_content("inferer")(item["image"][None], network)[0]
+after = parser.get_parsed_content("postprocessing").transforms
+np.save("{root}/answer.npy", np.asarray(Compose([t for t in after if not isinstance(t, SaveImaged)])(item)["pred"]))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    answer, expected = np.load(root / "answer.npy"), mask_of(made.truth[1].encoded)
+    assert ((answer[0] if made.about["spatial_dims"] == 3 else answer.T) != expected).mean() < 1e-4
+
+
 def test_monai_finds_the_metadata_valid(made: Made, tmp_path: Path) -> None:
     (root,) = made.unpacked("monai_bundle").iterdir()
     tensor = {"required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"]}
