@@ -12,7 +12,7 @@ from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `mkdocs`, unlike `python -m mkdocs`, leaves the root out
 
-from docs.site import api, commands, configuration, formulas, links
+from docs.site import api, commands, configuration, formulas, links, notebook
 
 DOCS = Path(__file__).parents[1]
 MODULES = "# Modules of the library\n\n"
@@ -26,6 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made["reference/commands.md"] = commands.page()
     made["reference/modules.md"] = MODULES + "\n".join(f"::: dale.{name}\n" for name in _modules())
     made["decisions/index.md"] = DECISIONS + "".join(map(_decision, sorted((DOCS / "decisions").glob("0*.md"))))
+    made["in-one-notebook.md"] = notebook.page(DOCS / "notebook.ipynb")
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files
