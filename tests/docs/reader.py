@@ -25,10 +25,11 @@ MAKES = {
 }
 # A reader has minutes for a training; a test has seconds.
 QUICK = {
-    "dale train": "--epochs 4 --image-size 32 --batch-size 8 --patch-size 16 --set start=0.5 --exports onnx "
+    "dale train": "--epochs 4 --batch-size 8 --exports onnx "
     """--network-arguments '{"channels": [4, 8], "strides": [2]}'""",
     "curl": "--fail-with-body",
 }
+QUICK_SIZE = 'case "$*" in *--patch-size*) size="--patch-size 16";; *) size="--image-size 32";; esac'
 SHORTER = {
     '"epochs": 60': '"epochs": 4',
     '"image_size": 128': '"image_size": 32',
@@ -84,7 +85,8 @@ class Reader:
         curl = subprocess.run(["which", "curl"], capture_output=True, text=True, check=True).stdout.strip()
         scripts = {
             "python": f'exec {python} "$@"',
-            "dale": f'[ "$1" != train ] || set -- "$@" {QUICK["dale train"]}\nexec {python} -m service.cli "$@"',
+            "dale": f"{QUICK_SIZE}\n"
+            f'[ "$1" != train ] || set -- "$@" $size {QUICK["dale train"]}\nexec {python} -m service.cli "$@"',
             "curl": f'exec {curl} {QUICK["curl"]} "$@"',
         }
         for name, script in scripts.items():
@@ -108,7 +110,7 @@ class Reader:
             (self.folder / ".block.py").write_text(typed)
             typed = "python .block.py"
         assert self.shell.stdin and self.shell.stdout
-        self.shell.stdin.write(f"{{ {typed}\n}} </dev/null\necho; echo '{DONE}' $?\n")
+        self.shell.stdin.write(f"{{ {typed}\n}} </dev/null\ncode=$?; echo; echo '{DONE}' $code\n")
         self.shell.stdin.flush()
         said = []
         for line in self.shell.stdout:

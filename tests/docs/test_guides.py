@@ -108,6 +108,7 @@ def write_files(folder: Path) -> None:
         path.write_bytes(data)
     Image.fromarray(np.eye(24, dtype=np.uint8)).save(folder / "12.png")
     shutil.rmtree(folder / "made")
+    (folder / "studio").mkdir()  # where Label Studio looks for files
 
 
 @pytest.mark.real
