@@ -7,7 +7,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY dale dale
 COPY workers workers
 COPY service service
-RUN /opt/dale/bin/pip install --no-cache-dir --constraint constraints.txt '.[postgres,tracing]'
+RUN /opt/dale/bin/pip install --no-cache-dir --constraint constraints.txt '.[service,postgres,tracing]'
 
 FROM python:3.11.14-slim-bookworm
 # The number is spelt out, so that Kubernetes can see that it is not root.

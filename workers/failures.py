@@ -5,20 +5,23 @@ from __future__ import annotations
 import traceback
 from typing import Literal
 
-from workers.contract.request import Failure, JobSpec
+from workers.contract.prediction import AnySpec, PredictSpec
+from workers.contract.request import Failure
 from workers.contract.store import StoreUnavailable
 
 DETAIL_CHARACTERS = 4000
 _OUT_OF_MEMORY = ("out of memory", "running low on memory", "can't allocate memory", "OutOfMemoryError")
 _LOST = ("WorkerHealthCheckFailedError", "ActorDiedError", "ActorUnavailableError", "NodeDiedError", "SIGKILL")
 # Errors of ours, which say themselves what happened: by their names, since a worker's may come as text.
-_OWN: dict[str, tuple[Literal["network", "data"], str]] = {
+_OWN: dict[str, tuple[Literal["network", "data", "store"], str]] = {
     "NetworkRefused": ("network", "change network or image_size (of volumes: patch_size)"),
+    "ModelUnusable": ("data", "post it again with another model"),
+    "ShardsMissing": ("store", "see that the object store keeps what is written; a retry does what is missing"),
     "WarmStartRefused": ("data", "post it again with another job in warm_start, or with none"),
 }
 
 
-def describe(error: BaseException, spec: JobSpec) -> Failure:
+def describe(error: BaseException, spec: AnySpec) -> Failure:
     """Turn what stopped a run into a cause and a remedy.
 
     Args:
@@ -31,13 +34,7 @@ def describe(error: BaseException, spec: JobSpec) -> Failure:
     detail = "".join(traceback.format_exception(beneath))[-DETAIL_CHARACTERS:]
     where = "" if rank is None else f"worker {rank}: "
     if any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
-        smaller = max(spec.batch_size // 2, spec.workers)
-        return Failure(
-            kind="out_of_memory",
-            cause=f"{where}out of memory at batch_size {spec.batch_size} and image_size {spec.image_size}",
-            hint=f"try batch_size {smaller}, or a smaller image_size (of volumes: patch_size) or network",
-            detail=detail,
-        )
+        return _out_of_memory(spec, where, detail)
     if "SampleUnreadable" in text:
         version = f"version {spec.dataset_version} of dataset {spec.dataset_id}"
         hint = f"make a version without it, or upload it anew: dale correct {spec.dataset_id} --exclude NAME"
@@ -55,6 +52,16 @@ def describe(error: BaseException, spec: JobSpec) -> Failure:
             detail=detail,
         )
     return Failure(cause=f"{where}{text[:500]}", hint="see the log", detail=detail)
+
+
+def _out_of_memory(spec: AnySpec, where: str, detail: str) -> Failure:
+    cause = f"{where}out of memory at batch_size {spec.batch_size}"
+    if isinstance(spec, PredictSpec):
+        hint = f"try batch_size {max(spec.batch_size // 2, 1)}, or fewer workers on a machine"
+        return Failure(kind="out_of_memory", cause=cause, hint=hint, detail=detail)
+    smaller = max(spec.batch_size // 2, spec.workers)
+    hint = f"try batch_size {smaller}, or a smaller image_size (of volumes: patch_size) or network"
+    return Failure(kind="out_of_memory", cause=f"{cause} and image_size {spec.image_size}", hint=hint, detail=detail)
 
 
 def _beneath(error: BaseException) -> tuple[int | None, BaseException]:

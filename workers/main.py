@@ -1,7 +1,7 @@
-"""Entry point of a training job: `python -m workers.main --job ID --attempt N`.
+"""Entry point of a job: `python -m workers.main --job ID --attempt N`.
 
-Reads `jobs/<id>/request.json` from the store at `DALE_STORE_URL`, trains on the Ray cluster at `RAY_ADDRESS` and
-leaves the result, or why there is none, in the store. Exit status 0: the result is complete.
+Reads `jobs/<id>/request.json` from the store at `DALE_STORE_URL`, trains or predicts on the Ray cluster at
+`RAY_ADDRESS` and leaves the result, or why there is none, in the store. Exit status 0: the result is complete.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import os
 import sys
 
 import structlog
+from pydantic import TypeAdapter
 
 from workers.contract import keys, tables
+from workers.contract.prediction import PredictRequest
 from workers.contract.request import TrainRequest
 from workers.contract.store import ObjectStore, StoreUnavailable, open_store
 from workers.logging import configure_logging
 from workers.patience import PatientStore
 
 log = structlog.get_logger()
+REQUEST: TypeAdapter[TrainRequest | PredictRequest] = TypeAdapter(TrainRequest | PredictRequest)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one attempt of one job."""
-    parser = argparse.ArgumentParser(description="Run one attempt of a training job.")
+    parser = argparse.ArgumentParser(description="Run one attempt of a job.")
     parser.add_argument("--job", required=True, help="id of the job")
     parser.add_argument("--attempt", type=int, default=1, help="number of the attempt, from 1")
     options = parser.parse_args(argv)
@@ -35,16 +38,18 @@ def main(argv: list[str] | None = None) -> int:
     if store.exists(keys.result_manifest(options.job)):
         log.info("already complete")
         return 0
-    request = TrainRequest.model_validate_json(store.get(keys.request(options.job)))
+    request: TrainRequest | PredictRequest = REQUEST.validate_json(store.get(keys.request(options.job)))
     log.info("starting", spec=request.spec.model_dump(mode="json"))
     try:
-        schema = tables.schema_of(store.get(keys.version(request.spec.dataset_id, request.spec.dataset_version)))
-        plain = len(tables.channel_names(schema)) == 3 and not tables.holds_volumes(schema)
-        if request.spec.network.arguments or not plain:
+        if isinstance(request, TrainRequest):
             _check_network(request, store)
         from workers.trainer import run_on_ray  # noqa: PLC0415 - imports torch and ray, after the cheap checks
 
         run_on_ray(request, options.attempt, store_url)
+        if isinstance(request, PredictRequest):
+            from workers.predicting.finish import write_result  # noqa: PLC0415
+
+            write_result(request, options.attempt, store)
     except Exception as error:
         from workers.failures import describe  # noqa: PLC0415
 
@@ -62,6 +67,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_network(request: TrainRequest, store: ObjectStore) -> None:
     """Refuse a network that cannot be trained before any worker is taken (on RGB, defaults are known to be good)."""
+    schema = tables.schema_of(store.get(keys.version(request.spec.dataset_id, request.spec.dataset_version)))
+    plain = len(tables.channel_names(schema)) == 3 and not tables.holds_volumes(schema)
+    if plain and not request.spec.network.arguments:
+        return
     from workers.dataset import open_dataset  # noqa: PLC0415 - imports torch
     from workers.network import check_network  # noqa: PLC0415
 

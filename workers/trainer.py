@@ -1,4 +1,4 @@
-"""The Ray Train side: how many workers, and what happens when one is lost.
+"""The Ray Train side: how many workers, what they do, and what happens when one is lost.
 
 Ray Train starts the workers again from the beginning of `train_on_worker`; what was done before lies in our own store
 (`workers.checkpoint`), so Ray's storage is memory and no path on any machine matters.
@@ -19,6 +19,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.config import FailureConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from workers.contract.prediction import PredictRequest
 from workers.contract.request import TrainRequest
 from workers.contract.store import open_store
 from workers.logging import configure_logging
@@ -54,8 +55,8 @@ class SharedDevicesConfig(BackendConfig):
         return SharedDevices
 
 
-def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
-    """Train on Ray; returns when the result is written.
+def run_on_ray(request: TrainRequest | PredictRequest, attempt: int, store_url: str) -> None:
+    """Train, or predict, on Ray; returns when the workers are done.
 
     Raises:
         ray.train.TrainingFailedError: a worker failed more often than is borne.
@@ -74,7 +75,7 @@ def run_on_ray(request: TrainRequest, attempt: int, store_url: str) -> None:
         request=request.model_dump_json(), attempt=attempt, store_url=store_url, collective_seconds=hang
     )
     trainer = DataParallelTrainer(
-        train_on_worker,
+        train_on_worker if isinstance(request, TrainRequest) else predict_on_worker,
         train_loop_config=dict(config),
         backend_config=SharedDevicesConfig(),
         scaling_config=ScalingConfig(
@@ -113,4 +114,29 @@ def train_on_worker(config: dict[str, Any]) -> None:
             world_size=context.get_world_size(),
             device=join(request.spec.gpus_per_worker > 0, config["collective_seconds"]),
         )
+    )
+
+
+def predict_on_worker(config: dict[str, Any]) -> None:
+    """What each Ray Train worker of a prediction job runs. The workers form no group: none waits for another."""
+    import torch  # noqa: PLC0415
+
+    from workers.predicting.loop import predict_share  # noqa: PLC0415
+
+    context = ray.train.get_context()
+    request = PredictRequest.model_validate_json(config["request"])
+    configure_logging(job_id=request.job_id, attempt=config["attempt"], rank=context.get_world_rank())
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    if request.spec.gpus_per_worker:
+        from ray.train.torch import get_device  # noqa: PLC0415 - costs seconds, and only GPUs need it
+
+        device = get_device()
+    predict_share(
+        request,
+        config["attempt"],
+        PatientStore(open_store(config["store_url"])),
+        context.get_world_rank(),
+        context.get_world_size(),
+        device,
     )

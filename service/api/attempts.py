@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse
 
 from service.api.dependencies import ContextDep, SessionDep, require_key
-from service.api.jobs import JobDep
+from service.api.jobs import AnyJobDep
 from service.api.problems import problems
 from service.db import jobs
 from service.errors import NotFound, Unavailable
@@ -22,7 +22,7 @@ AttemptNumber = Annotated[
 
 
 @router.get("/{job_id}/environment", responses=problems(404, 422))
-def read_environment(job: JobDep, session: SessionDep, attempt: AttemptNumber = None) -> Environment:
+def read_environment(job: AnyJobDep, session: SessionDep, attempt: AttemptNumber = None) -> Environment:
     """What an attempt ran in: code, packages, hardware, data. Empty: the newest attempt that has written it down."""
     if attempt is None:
         kept = jobs.newest_environment(session, job.id)
@@ -43,7 +43,7 @@ def read_environment(job: JobDep, session: SessionDep, attempt: AttemptNumber = 
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(404, 503)},
 )
 def read_logs(
-    job: JobDep,
+    job: AnyJobDep,
     session: SessionDep,
     context: ContextDep,
     attempt: AttemptNumber = None,

@@ -81,7 +81,7 @@ def _read(
 ) -> tuple[tables.Job, dict[int, tables.Sample]]:
     """The job and the samples of its dataset version, read before anything is locked; raises `NotFound`."""
     with context.database.read() as session:
-        job = jobs.get_job(session, job_id)
+        job = jobs.get_training(session, job_id)
         if job is None or not caller.sees(job.project_id):
             raise NotFound(f"There is no job {job_id!r}; GET /v1/jobs lists those there are.")
         ordinals = [label.ordinal for label in labels]

@@ -87,7 +87,7 @@ def read_prediction(context: Context, caller: Caller, row: tables.Sample, job_id
         hint = "name a job whose prediction it is, or PUT the mask to …/review/mask"
         raise Invalid("A correction needs a mask.", [FieldError(field="job_id", reason="is missing", hint=hint)])
     with context.database.read() as session:
-        job = jobs.get_job(session, job_id)
+        job = jobs.get_training(session, job_id)
         known = job is not None and caller.sees(job.project_id) and job.dataset_id == row.dataset_id
         if job is None or not known:
             fault = FieldError(field="job_id", reason=f"there is no job {job_id!r} over this dataset")

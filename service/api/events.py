@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.dependencies import CallerDep, Context, ContextDep, require_key
-from service.api.jobs import JobDep
+from service.api.jobs import AnyJobDep
 from service.api.problems import problems
 from service.db import access, jobs
 from service.db.tables import Event
@@ -43,7 +43,7 @@ def last_event_id(
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(400, 404))
 async def watch_job(
-    job: JobDep, caller: CallerDep, context: ContextDep, seen: Annotated[int, Depends(last_event_id)]
+    job: AnyJobDep, caller: CallerDep, context: ContextDep, seen: Annotated[int, Depends(last_event_id)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Everything that happens to a job, from the beginning or from `Last-Event-ID` on; ends when the job is over.
 

@@ -156,7 +156,7 @@ def _refused(field: str, reason: str, hint: str) -> Invalid:
 def get_job(job_id: str, context: ContextDep, caller: ReviewDep) -> tables.Job:
     """The job that the path names, before any of the body is read; raises `NotFound`."""
     with context.database.read() as session:
-        job = jobs.get_job(session, job_id)
+        job = jobs.get_training(session, job_id)
     if job is None or not caller.sees(job.project_id):
         raise NotFound(f"There is no job {job_id!r}; GET /v1/jobs lists those there are.")
     return job

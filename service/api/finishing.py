@@ -84,7 +84,7 @@ def _again(session: Session, caller: Caller, dataset_id: str, job_id: str | None
     """What to train, as an earlier job did."""
     if job_id is None:
         return None
-    job = jobs.get_job(session, job_id)
+    job = jobs.get_training(session, job_id)
     if job is None or not caller.sees(job.project_id) or job.dataset_id != dataset_id:
         fault = FieldError(field="again", reason=f"there is no job {job_id!r} over this dataset")
         raise Invalid("The job to train again is not there.", [fault])

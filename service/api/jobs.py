@@ -1,4 +1,4 @@
-"""Training jobs: post, watch, cancel."""
+"""Jobs: post those that train, watch, cancel."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from service.api.posting import check_priority, check_reproduces, plan_of
 from service.api.problems import problems
 from service.db import audit, jobs, models, removal, tables
 from service.errors import Conflict, NotFound
-from service.jobs import checks, warm_start
+from service.jobs import checks, predictions, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
+from service.jobs.tasks import Task
 from service.models.stages import Stage
 from service.resources.jobs import EpochPage, EpochResource, JobChange, JobLinks, JobPage, JobResource
 from service.resources.posting import JobPlan, PostedJob
 from service.roles import Caller
 from workers.contract import keys
-from workers.contract.request import Failure, JobSpec, Progress
+from workers.contract.prediction import AnySpec, PredictSpec
+from workers.contract.request import Failure, Progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
 
 
 def resource(job: tables.Job) -> JobResource:
     """A job as the API shows it."""
-    base = f"/v1/jobs/{job.id}"
     return JobResource(
         id=job.id,
         project_id=job.project_id,
+        task=Task(job.task),
         name=job.name,
         state=State(job.state),
         waiting_for=job.waiting_for,
         priority=job.priority,
-        spec=JobSpec.model_validate(job.spec),
+        spec=jobs.spec_of(job),
         reproduces=job.reproduces,
         attempt=job.attempt,
         epochs_done=job.epochs_done,
@@ -50,23 +52,51 @@ def resource(job: tables.Job) -> JobResource:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        links=JobLinks(
-            self=base,
-            events=f"{base}/events",
-            epochs=f"{base}/epochs",
-            logs=f"{base}/logs",
-            environment=f"{base}/environment",
-            samples=f"{base}/samples",
-            held_out=f"{base}/held-out",
-            metrics=f"{base}/metrics",
-            model=f"/v1/models/{job.id}" if job.state == State.SUCCEEDED else None,
-        ),
+        links=_links(job),
     )
 
 
-def get_job(job_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
-    """The job that the path names; raises `NotFound`."""
+def _links(job: tables.Job) -> JobLinks:
+    base, done = f"/v1/jobs/{job.id}", job.state == State.SUCCEEDED
+    trains = job.task == Task.TRAIN
+    model = f"/v1/models/{job.id if trains else job.spec['model_id']}" if done or not trains else None
+    return JobLinks(
+        self=base,
+        events=f"{base}/events",
+        logs=f"{base}/logs",
+        environment=f"{base}/environment" if trains else None,
+        epochs=f"{base}/epochs" if trains else None,
+        samples=f"{base}/samples" if trains else None,
+        held_out=f"{base}/held-out" if trains else None,
+        metrics=f"{base}/metrics" if trains else None,
+        model=model,
+        files=f"{base}/files" if done and not trains else None,
+    )
+
+
+def get_any_job(job_id: str, session: SessionDep, caller: CallerDep) -> tables.Job:
+    """The job that the path names, whatever its task; raises `NotFound`."""
     return _seen(jobs.get_job(session, job_id), job_id, caller)
+
+
+AnyJobDep = Annotated[tables.Job, Depends(get_any_job, scope="function")]
+
+
+def get_job(job: AnyJobDep) -> tables.Job:
+    """The training that the path names; raises `NotFound`."""
+    if job.task != Task.TRAIN:
+        raise NotFound(
+            f"Job {job.id} predicts: it has no epochs, no confidences and no model of its own. What it made: "
+            f"GET /v1/jobs/{job.id}/files."
+        )
+    return job
+
+
+def get_prediction(job: AnyJobDep) -> tables.Job:
+    """The prediction that the path names; raises `NotFound`."""
+    if job.task != Task.PREDICT:
+        raise NotFound(f"Job {job.id} trains: what it made is its model, GET /v1/models/{job.id}.")
+    return job
 
 
 def _seen(job: tables.Job | None, job_id: str, caller: Caller) -> tables.Job:
@@ -81,6 +111,7 @@ def _seen(job: tables.Job | None, job_id: str, caller: Caller) -> tables.Job:
 
 
 JobDep = Annotated[tables.Job, Depends(get_job, scope="function")]
+PredictionDep = Annotated[tables.Job, Depends(get_prediction, scope="function")]
 
 
 @router.post(
@@ -131,7 +162,7 @@ def post_job(
 def queue(
     session: Session,
     caller: Caller,
-    spec: JobSpec,
+    spec: AnySpec,
     version: tables.DatasetVersion,
     priority: int = 0,
     reproduces: str | None = None,
@@ -139,14 +170,18 @@ def queue(
     """Queue a job that has been checked, and put it down in the audit trail.
 
     Raises:
-        Invalid: the model that it would start from was deleted meanwhile.
+        Invalid: the model that it would start from, or predict by, was deleted meanwhile.
     """
     project_id = session.get_one(tables.Dataset, spec.dataset_id).project_id
-    warm_start.check(session, spec, project_id, version, hold=True)
+    if isinstance(spec, PredictSpec):
+        predictions.hold(session, spec.model_id, project_id)
+    else:
+        warm_start.check(session, spec, project_id, version, hold=True)
     job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, reproduces)
     facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
     facts |= {"priority": priority} if priority else {}
     facts |= {"reproduces": reproduces} if reproduces else {}
+    facts |= {"task": job.task, "model": spec.model_id} if isinstance(spec, PredictSpec) else {}
     audit.add(session, caller, Action.JOB_CREATE, job.id, job.project_id, **facts)
     return job
 
@@ -156,15 +191,16 @@ def list_jobs(
     session: SessionDep,
     project: ShownProjectDep,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
+    task: Annotated[Task | None, Query(description="only jobs that train, or only those that predict")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    arguments = {"list": "jobs", "state": state, "project": project}
+    arguments = {"list": "jobs", "state": state, "task": task, "project": project}
     position = decode(page_token, arguments, str, str)
     after = (decode_time(position[0]), position[1]) if position else None
     limit = page_limit(page_size)
-    found = jobs.page_of_jobs(session, seen=project, state=state, after=after, limit=limit + 1)
+    found = jobs.page_of_jobs(session, seen=project, state=state, task=task, after=after, limit=limit + 1)
     token = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -180,7 +216,7 @@ def read_schema() -> dict[str, Any]:
 
 
 @router.get("/{job_id}", responses=problems(404))
-def read_job(job: JobDep) -> JobResource:
+def read_job(job: AnyJobDep) -> JobResource:
     """A job with its state, progress and newest metrics."""
     return resource(job)
 
@@ -216,8 +252,8 @@ def cancel_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResourc
 def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource:
     """Queue a job again that failed or was cancelled: as a new attempt, from its newest checkpoint on.
 
-    Attempts and `timeout_seconds` count anew. Asking again while it is queued changes nothing. Refused where the model
-    that it starts from (`warm_start`) is gone.
+    One that predicts goes on with what is missing. Attempts and `timeout_seconds` count anew. Asking again while it is
+    queued changes nothing. Refused where the model that it starts from (`warm_start`) or predicts by is gone.
     """
     job = _seen(jobs.lock_job(session, job_id), job_id, caller)
     state = State(job.state)
@@ -226,11 +262,13 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
     if not can_retry(state):
         why = "it is not over, and goes on by itself"
         if state.terminal:
-            why = "its model is there" if state is State.SUCCEEDED else "it is going away"
+            why = "its result is there" if state is State.SUCCEEDED else "it is going away"
         raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
-    version = jobs.get_version(session, job.dataset_id, job.dataset_version)
-    if version is not None:
-        warm_start.check(session, JobSpec.model_validate(job.spec), job.project_id, version, hold=True)
+    version, spec = jobs.get_version(session, job.dataset_id, job.dataset_version), jobs.spec_of(job)
+    if isinstance(spec, PredictSpec):
+        predictions.hold(session, spec.model_id, job.project_id)
+    elif version is not None:
+        warm_start.check(session, spec, job.project_id, version, hold=True)
     audit.add(session, caller, Action.JOB_RETRY, job.id, job.project_id, state=state, attempt=job.attempt)
     jobs.retry(session, job)
     session.flush()
@@ -241,7 +279,7 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
 def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
     """Remove a job that is over, with its history, its model and everything else that it wrote. There is no way back.
 
-    Refused while its model is in production, or another job that is not over starts from it.
+    Refused while its model is in production, or another job that is not over starts from it or predicts by it.
 
     Where that breaks off, the job is `DELETING`: it has no model any more, and can be deleted again.
     """
@@ -252,10 +290,10 @@ def delete_job(job_id: str, caller: TrainDep, context: ContextDep) -> None:
         state = State(job.state)
         if not state.terminal:
             raise Conflict(f"Job {job.id} is {state}: end it first (POST /v1/jobs/{job.id}:cancel).")
-        if waiting := jobs.that_start_from(session, job.id):
+        if waiting := jobs.that_need(session, job.id):
             raise Conflict(
-                f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start): delete it once "
-                "they are over, or cancel them."
+                f"The model of job {job.id} is what {', '.join(waiting[:5])} starts from (warm_start) or predicts by: "
+                "delete it once they are over, or cancel them."
             )
         model = models.get(session, job.id)
         if model is not None and model.stage == Stage.PRODUCTION:

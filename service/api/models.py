@@ -15,6 +15,7 @@ from service.api.paging import PageSize, PageToken, decode, decode_time, encode,
 from service.api.problems import problems
 from service.db import audit, jobs, models, tables
 from service.errors import FieldError, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
+from service.jobs.tasks import Task
 from service.models.stages import Stage
 from service.resources.fields import Id
 from service.resources.models import (
@@ -82,7 +83,8 @@ def seen_model(session: Session, model_id: str, caller: Caller) -> tuple[tables.
         raise NotFound(f"There is no model {model_id!r}.")
     found = models.find(session, model_id)
     if found is None:
-        raise NotFound(f"Job {model_id} has no model: it is {job.state}.")
+        why = "it predicts" if job.task == Task.PREDICT else f"it is {job.state}"
+        raise NotFound(f"Job {model_id} has no model: {why}.")
     return found
 
 

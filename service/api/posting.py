@@ -8,6 +8,7 @@ from service.db.tables import Job
 from service.errors import FieldError, Forbidden, Invalid
 from service.jobs.advice import Advice
 from service.jobs.checks import Checked
+from service.jobs.tasks import Task
 from service.resources.posting import (
     JobPlan,
     PlannedDataset,
@@ -55,8 +56,8 @@ def check_reproduces(posted: PostedJob, before: Job | None, caller: Caller) -> N
     Raises:
         Invalid: there is no such job for this caller, or the jobs differ; says in what.
     """
-    if before is None or not caller.sees(before.project_id):
-        reason = f"there is no job {posted.reproduces!r}"
+    if before is None or not caller.sees(before.project_id) or before.task != Task.TRAIN:
+        reason = f"there is no training {posted.reproduces!r}"
         hint = "GET /v1/jobs lists what there is"
         raise Invalid(
             f"{reason[0].upper()}{reason[1:]} to repeat.", [FieldError(field="reproduces", reason=reason, hint=hint)]

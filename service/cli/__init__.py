@@ -1,7 +1,6 @@
 """The `dale` command: thin over the HTTP API.
 
-Exit codes: 0 done, 1 the job failed or was cancelled, 2 wrong usage or refused, 3 no service at that address,
-4 a job that was repeated came to something else.
+Exit codes are in `--help`, and decided in `service.cli.terminal`.
 Heavy modules are imported inside the commands, so that `dale --help` answers at once.
 """
 
@@ -14,17 +13,21 @@ import typer
 
 from service.cli import (
     access,
+    dataset_facts,
     datasets,
     exports,
+    job_facts,
     jobs,
     metrics,
     models,
     one_sample,
     pictures,
+    prediction_jobs,
     predictions,
     reproduce,
     reviews,
     samples,
+    server,
     versions,
 )
 from service.cli.options import Key, Url, connect
@@ -34,16 +37,44 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    epilog="Exit codes: 0 done; 1 the job failed or was cancelled, or you did not confirm; 2 wrong usage, or refused; "
+    "3 nobody answers at that address; 4 a job that was repeated came to something else; 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("dale-service"))
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Options that are left out are as files and environment say."""
+    from service.cli import configuration, terminal
+
+    with terminal.expected_errors():
+        context.default_map = configuration.defaults(context.command)
+
 
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
 app.add_typer(reviews.app, name="review")
 app.add_typer(models.app, name="models")
+app.add_typer(dataset_facts.uploads, name="uploads")
 app.command()(datasets.upload)
 app.command()(datasets.datasets)
+app.command("dataset")(dataset_facts.show_dataset)
+app.command("stored")(dataset_facts.list_stored)
+app.command("file")(dataset_facts.fetch_file)
 app.command()(versions.correct)
 app.command()(versions.diff)
 app.command("delete-dataset")(versions.delete_dataset)
@@ -54,6 +85,10 @@ app.command()(jobs.jobs)
 app.command("job")(jobs.show_job)
 # A priority can be negative, which click would take for an option.
 app.command("priority", context_settings={"ignore_unknown_options": True})(jobs.set_priority)
+app.command("epochs")(job_facts.show_epochs)
+app.command("histogram")(job_facts.show_histogram)
+app.command("environment")(job_facts.show_environment)
+app.command("schema")(job_facts.show_schema)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
@@ -64,37 +99,12 @@ app.command("samples")(samples.list_samples)
 app.command()(one_sample.sample)
 app.command("map")(pictures.fetch_map)
 app.command()(predictions.predict)
+app.command()(prediction_jobs.predict_dataset)
+app.command()(prediction_jobs.fetch_predictions)
 app.command()(exports.export)
 app.command("import")(exports.import_decisions)
-
-
-@app.command()
-def serve(
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of everything it keeps (default: dale-data).")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one (default: 8000).")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Jobs URL of a Ray cluster (default: it starts a Ray head of its own).")
-    ] = None,
-) -> None:
-    """Run the service until Ctrl-C.
-
-    API, review pages and training in one. Everything can also be set by environment variables: DALE_DATA_DIR,
-    DALE_HOST, DALE_PORT, DALE_API_KEY, ...
-    """
-    from service.cli import terminal
-
-    with terminal.expected_errors():
-        from service.embedded import CannotServeError
-        from service.embedded import serve as run
-        from service.settings import Settings
-
-        options = {"data_dir": data_dir, "host": host, "port": port, "ray_address": ray_address}
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        try:
-            run(Settings(**given))
-        except CannotServeError as error:
-            raise ValueError(str(error)) from error
+app.command()(server.serve)
+app.command()(server.demo)
 
 
 @app.command()
@@ -142,19 +152,3 @@ def fetch(
         files = dale.fetch(model, out, progress=tell)
     for file in files:
         terminal.say(str(file))
-
-
-@app.command()
-def demo(
-    data: Annotated[Path | None, typer.Option(help="Your own folder of images/ and masks/ (else synthetic).")] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the service running until Ctrl-C, to look at it.")
-    ] = False,
-) -> None:
-    """See it work, in some minutes.
-
-    Spoils some masks, trains on them, and shows whether they are found.
-    """
-    from service import demo as demonstration
-
-    raise typer.Exit(demonstration.run(data, keep=keep))

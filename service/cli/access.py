@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,12 +72,28 @@ def list_projects(url: Url = None, key: Key = None, as_json: Json = False) -> No
         terminal.out().print(terminal.projects_table(found))
 
 
+@projects.command("show")
+def show_project(
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Id of the project.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Show a project."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        found = dale.project(project)
+    terminal.say_json(found) if as_json else terminal.out().print(terminal.projects_table([found]))
+
+
 @projects.command("limit")
 def limit_project(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Id of the project.")],
     limit: Annotated[str, typer.Argument(metavar="N", help="So many of its jobs run at a time; `none`: no limit.")],
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Limit how many jobs of a project run at a time. For the operator."""
     from service.cli import terminal
@@ -85,6 +102,9 @@ def limit_project(
         if limit != "none" and not limit.isdecimal():
             raise ValueError(f"{limit!r} is no limit: give a number of jobs, or `none`.")
         changed = dale.limit_project(project, None if limit == "none" else int(limit))
+    if as_json:
+        terminal.say_json(changed)
+        return
     most = (
         "has no limit"
         if changed.max_running_jobs is None
@@ -156,7 +176,8 @@ def revoke_key(
 
 
 def audit(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many; --out takes all.")] = 50,
+    out: Annotated[Path | None, typer.Option(help="Write all of them to this file instead, one JSON a line.")] = None,
     project: Annotated[str | None, typer.Option(help="Only what happened in this project.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this kind of change, e.g. key.create.")] = None,
     by: Annotated[str | None, typer.Option(metavar="KEY_ID", help="Only what was done with this key.")] = None,
@@ -173,7 +194,7 @@ def audit(
 ) -> None:
     """Show who changed what, newest first. For admins.
 
-    GET /v1/audit.jsonl gives the whole trail to keep elsewhere.
+    With --out the whole trail goes to a file, to keep elsewhere.
     """
     from itertools import islice
 
@@ -182,6 +203,10 @@ def audit(
 
     with terminal.expected_errors(), connect(url, key) as dale:
         first, end = (moment(text) if text else None for text in (since, until))
+        if out is not None:
+            kept = dale.fetch_audit(out, project=project, action=action, key=by, target=target, since=first, until=end)
+            terminal.say(str(kept))
+            return
         entries = dale.audit(project=project, action=action, key=by, target=target, since=first, until=end)
         found = list(islice(entries, limit))
     if as_json:

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.cli import configuration
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -20,8 +22,7 @@ class Target:
 
 def path() -> Path:
     """The file that `dale login` writes."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "dale" / "credentials.json"
+    return configuration.folder() / "credentials.json"
 
 
 def load() -> Target | None:
@@ -52,14 +53,14 @@ def save(target: Target) -> Path:
 
 
 def choose(url: str | None, key: str | None) -> Target:
-    """Options win over the environment, that over what `dale login` kept, that over the default.
+    """Options win over the environment, that over `config.toml`, that over `dale login`, that over the default.
 
     A kept key goes only to the service that it was kept for.
 
     Raises:
-        ValueError: the kept file is damaged.
+        ValueError: a file is damaged.
     """
-    url = url or os.environ.get("DALE_URL") or None
+    url = url or os.environ.get("DALE_URL") or configuration.url()
     key = key or os.environ.get("DALE_API_KEY") or None
     kept = load() if url is None or key is None else None
     chosen = (url or (kept.url if kept else DEFAULT_URL)).rstrip("/")

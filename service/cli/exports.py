@@ -8,8 +8,20 @@ from typing import Annotated
 import typer
 
 from service.cli.options import JobId, Json, Key, Url, connect
+from service.cli.sample_options import (
+    Annotator,
+    ConfidenceMax,
+    ConfidenceMin,
+    DecisionIs,
+    LabelClass,
+    PredictedClass,
+    Reason,
+    ScoreMax,
+    ScoreMin,
+    Text,
+    Verified,
+)
 from service.exports.kinds import Format, Source
-from service.reviews.decisions import Decision
 
 Kind = Annotated[Format, typer.Option("--format", help="What the file is.")]
 
@@ -18,8 +30,17 @@ def export(
     job_id: JobId,
     kind: Kind,
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    decision: Annotated[Decision | None, typer.Option(help="Only samples with this decision.")] = None,
-    score_max: Annotated[float | None, typer.Option(min=0, max=1, help="Only scores up to this.")] = None,
+    text: Text = None,
+    reason: Reason = None,
+    decided: DecisionIs = None,
+    annotator: Annotator = None,
+    label_class: LabelClass = None,
+    predicted_class: PredictedClass = None,
+    verified: Verified = None,
+    confidence_min: ConfidenceMin = None,
+    confidence_max: ConfidenceMax = None,
+    score_min: ScoreMin = None,
+    score_max: ScoreMax = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the most doubted first.")] = None,
     masks: Annotated[Source | None, typer.Option(help="With formats that show masks: whose (default: both).")] = None,
     all_masks: Annotated[bool, typer.Option("--all", help="With masks: also those nobody corrected.")] = False,
@@ -29,16 +50,31 @@ def export(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Write a job's samples with scores and decisions to a file, the most doubted first; or corrected masks."""
-    from service.cli import terminal
+    """Write a job's samples with scores and decisions to a file, the most doubted first; or corrected masks.
+
+    The filters are those of `dale samples`.
+    """
+    from service.cli import sample_options, terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
+        wanted = sample_options.query(
+            text,
+            reason,
+            decided,
+            annotator,
+            label_class,
+            predicted_class,
+            verified,
+            confidence_min,
+            confidence_max,
+            score_min,
+            score_max,
+        )
         written = dale.export(
             job_id,
             kind,
             out,
-            decision=decision,
-            score_max=score_max,
+            wanted=wanted,
             limit=limit,
             all_masks=all_masks,
             masks=masks,

@@ -9,7 +9,9 @@ import typer
 from service.cli import terminal
 from service.client import Client, Event
 from service.jobs.lifecycle import State
+from service.jobs.tasks import Task
 from service.resources.jobs import JobResource
+from workers.contract.request import JobSpec
 
 
 def watch(dale: Client, job: JobResource) -> JobResource:
@@ -23,7 +25,7 @@ def watch(dale: Client, job: JobResource) -> JobResource:
 
 def follow(dale: Client, job: JobResource) -> JobResource:
     """Show a bar until the job is over; where there is no terminal, a line for every tenth of it."""
-    total = job.spec.epochs
+    total = job.spec.epochs if isinstance(job.spec, JobSpec) else 1  # a prediction is one pass
     said = 0
     with terminal.job_progress() as bar:
         quiet = not bar.console.is_terminal
@@ -47,8 +49,12 @@ def shown(event: Event, epochs: int) -> dict[str, Any]:
         return {"completed": data["epoch"] + 1}
     if event.kind == "progress" and data.get("steps"):
         left = terminal.duration(data["eta_seconds"])
+        done = {"completed": epochs * data["step"] / data["steps"]}
+        if data.get("loss") is None:
+            note = f"{data['step']} of {data['steps']} samples, about {left} left"
+            return done | {"note": note, "description": "predicting"}
         note = f"epoch {data['epoch'] + 1}/{epochs}, loss {data['loss']:.3f}, about {left} left"
-        return {"completed": epochs * data["step"] / data["steps"], "note": note, "description": "training"}
+        return done | {"note": note, "description": "training"}
     return {}
 
 
@@ -56,6 +62,9 @@ def say_end(job: JobResource) -> None:
     """How a job ended, and what to do next."""
     if job.state is State.SUCCEEDED:
         terminal.say(f"Job {job.id} succeeded.", "green")
+        if job.task is Task.PREDICT:
+            terminal.say(f"Its masks: dale fetch-predictions {job.id} FOLDER")
+            return
         terminal.say(f"Labels to look at first: dale samples {job.id}")
         terminal.say(f"The model: dale fetch {job.id} model/")
     elif job.state is State.CANCELLED:

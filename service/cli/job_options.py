@@ -10,11 +10,17 @@ from workers.contract.request import JobSpec
 
 def spec(dataset: str, given: dict[str, Any]) -> JobSpec:
     """The job to post; what is None is left to the contract's default."""
+    dataset_id, version = named_version(dataset)
+    values = {name: value for name, value in given.items() if value is not None}
+    return JobSpec(dataset_id=dataset_id, dataset_version=version, **values)
+
+
+def named_version(dataset: str) -> tuple[str, int]:
+    """The id and the number in `DATASET[:VERSION]`."""
     dataset_id, colon, version = dataset.partition(":")
     if colon and not version.isdecimal():
         raise ValueError(f"{dataset!r}: behind the colon comes the number of a version, e.g. {dataset_id}:1")
-    values = {name: value for name, value in given.items() if value is not None}
-    return JobSpec(dataset_id=dataset_id, dataset_version=int(version or 1), **values)
+    return dataset_id, int(version or 1)
 
 
 def with_suggested(job: JobSpec, suggested: dict[str, int]) -> JobSpec:

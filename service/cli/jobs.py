@@ -113,6 +113,7 @@ def train(
 
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state, e.g. RUNNING.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs that train, or only those that predict.")] = None,
     project: InProject = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     url: Url = None,
@@ -125,7 +126,7 @@ def jobs(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        found = list(islice(dale.jobs(state=state.upper() if state else None, project=project), limit))
+        found = list(islice(dale.jobs(state=state.upper() if state else None, task=task, project=project), limit))
     if as_json:
         terminal.say_json(found)
     else:
@@ -165,30 +166,36 @@ def set_priority(
     priority: Annotated[int, typer.Argument(min=-10, max=10, help="From -10 to 10; above 0 for admins.")],
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Give a job that is not over another priority: of those that wait, the highest starts first."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         job = dale.set_priority(job_id, priority)
+    if as_json:
+        terminal.say_json(job)
+        return
     waits = f", and waits for {job.waiting_for}" if job.waiting_for else ""
     terminal.say(f"Job {job.id} has priority {job.priority}; it is {job.state}{waits}.")
 
 
-def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
+def cancel(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """End a job; its workers are gone within seconds."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        terminal.say(f"Job {job_id} is {dale.cancel(job_id).state}.")
+        job = dale.cancel(job_id)
+    terminal.say_json(job) if as_json else terminal.say(f"Job {job_id} is {job.state}.")
 
 
-def retry(job_id: JobId, url: Url = None, key: Key = None) -> None:
-    """Try a job again that failed or was cancelled, from its newest checkpoint on."""
+def retry(job_id: JobId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Try a job again that failed or was cancelled, from where it was."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        terminal.say(f"Job {job_id} is {dale.retry(job_id).state}.")
+        job = dale.retry(job_id)
+    terminal.say_json(job) if as_json else terminal.say(f"Job {job_id} is {job.state}.")
 
 
 def delete(

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.options import InProject, Json, Key, Url, connect
 from service.models.stages import Stage
 
 app = typer.Typer(help="Trained models: list, compare, move on, describe.", rich_markup_mode=None)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Id of its job, or NAME:3, or NAME:production.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="Id of its job, or NAME:3, or NAME:production.", autocompletion=completion.models
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -74,13 +80,20 @@ def compare(
 
 @app.command()
 def stage(
-    model: Model, to: Annotated[Stage, typer.Argument(help="Where it is moved.")], url: Url = None, key: Key = None
+    model: Model,
+    to: Annotated[Stage, typer.Argument(help="Where it is moved.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Move a model on; what was in production under its name before is archived."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
         done = dale.change_model(model, stage=to)
+    if as_json:
+        terminal.say_json(done)
+    else:
         instead = f"; {done.archived} was until now, and is archived" if done.archived else ""
         terminal.say(f"{done.name}:{done.version} ({done.id}): {done.stage}{instead}")
 
@@ -91,6 +104,7 @@ def tag(
     tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE …", help="KEY- removes one.")],
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Give a model tags, or take some away; the others stay."""
     from service.cli import terminal
@@ -107,7 +121,8 @@ def tag(
             else:
                 raise ValueError(f"{one!r}: give KEY=VALUE, or KEY- for one of {', '.join(before.tags) or 'none'}")
         done = dale.change_model(before.id, tags=wanted, revision=before.revision)
-        terminal.say(", ".join(f"{name}={value}" for name, value in sorted(done.tags.items())) or "no tags")
+    given = ", ".join(f"{name}={value}" for name, value in sorted(done.tags.items()))
+    terminal.say_json(done) if as_json else terminal.say(given or "no tags")
 
 
 @app.command()
@@ -117,6 +132,7 @@ def describe(
     text: Annotated[str | None, typer.Option(help="What else there is to say.")] = None,
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Say what a model is for."""
     from service.cli import terminal
@@ -125,6 +141,9 @@ def describe(
         if use is None and text is None:
             raise ValueError("Give --use or --text.")
         done = dale.change_model(model, intended_use=use, description=text)
+    if as_json:
+        terminal.say_json(done)
+    else:
         terminal.say(f"{done.name}:{done.version} ({done.id}) is described; see: dale models card {done.id}")
 
 

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import completion
+
 if TYPE_CHECKING:
     from service.client import Client
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="Address of the service (else DALE_URL, `dale login`, http://127.0.0.1:8000)."),
+    typer.Option(
+        "--url", help="Address of the service (else DALE_URL, config.toml, `dale login`, http://127.0.0.1:8000)."
+    ),
 ]
 Key = Annotated[str | None, typer.Option("--key", help="API key (else DALE_API_KEY, or what `dale login` kept).")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of a job, as `dale jobs` lists them.", autocompletion=completion.jobs)
+]
 InProject = Annotated[
     str | None, typer.Option("--project", metavar="PROJECT_ID", help="Only what is in this project; for the operator.")
 ]

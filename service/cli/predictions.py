@@ -41,7 +41,7 @@ def predict(
     """
     from service.cli import terminal
     from service.client import Refused
-    from service.client.predictions import cases
+    from service.client.files import cases
 
     outputs = [Output.MASK, *[Output.PROBABILITIES] * probabilities, *[Output.UNCERTAINTY] * uncertainty]
     refused = 0

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import JobId, Key, Url, connect
+from service.cli.options import JobId, Json, Key, Url, connect
 
 if TYPE_CHECKING:
     from service.client import Client
     from service.client.comparison import Difference
+    from service.resources.jobs import JobResource
     from workers.contract.environment import Environment
 
 LOOK_BACK = 20  # jobs, to find the environment that the cluster has now
@@ -22,6 +26,7 @@ def reproduce(
     follow: Annotated[bool, typer.Option("--follow", help="Wait for its end, and compare.")] = False,
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Train a job again, from the same specification on the same version of the dataset.
 
@@ -33,6 +38,8 @@ def reproduce(
 
     with terminal.expected_errors(), connect(url, key) as dale:
         job = dale.job(job_id)
+        if as_json:
+            raise typer.Exit(_reproduce_quietly(dale, job, follow))
         foresee(dale, job_id)
         again = dale.reproduce(job)
         terminal.say(f"Job {again.id} is {again.state}; it repeats {job_id}.")
@@ -47,11 +54,28 @@ def reproduce(
     raise typer.Exit(code)
 
 
+def _reproduce_quietly(dale: Client, job: JobResource, follow: bool) -> int:
+    """The same for programs: the new job as JSON, and the exit code."""
+    from service.cli import following, terminal
+    from service.jobs.lifecycle import State
+
+    again = dale.reproduce(job)
+    if follow:
+        again = following.watch(dale, again)
+    terminal.say_json(again)
+    if not follow:
+        return terminal.OK
+    if again.state is not State.SUCCEEDED:
+        return terminal.JOB_FAILED
+    return terminal.OK if dale.compare(job.id, again.id).equal else terminal.DIFFERS
+
+
 def compare(
     job_id: JobId,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Id of a job over the same samples.")],
     url: Url = None,
     key: Key = None,
+    as_json: Json = False,
 ) -> None:
     """Compare two finished jobs: environments, metrics, confidences.
 
@@ -60,7 +84,7 @@ def compare(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        code = say_comparison(dale, job_id, other)
+        code = print_comparison(dale, job_id, other) if as_json else say_comparison(dale, job_id, other)
     raise typer.Exit(code)
 
 
@@ -116,6 +140,23 @@ def say_comparison(dale: Client, job_id: str, other: str) -> int:
     else:
         say_environments(before, after, f"what {other} ran in")
     terminal.say(in_words(difference))
+    return terminal.OK if difference.equal else terminal.DIFFERS
+
+
+def print_comparison(dale: Client, job_id: str, other: str) -> int:
+    """The same as JSON."""
+    from service.cli import terminal
+    from service.client.comparison import environment_differences
+
+    difference = dale.compare(job_id, other)
+    before, after = environment_of(dale, job_id), environment_of(dale, other)
+    found = {
+        **asdict(difference),
+        "rank_correlation": None if math.isnan(difference.rank_correlation) else difference.rank_correlation,
+        "equal": difference.equal,
+        "environment": environment_differences(before, after) if before is not None and after is not None else None,
+    }
+    typer.echo(json.dumps(found, indent=2))
     return terminal.OK if difference.equal else terminal.DIFFERS
 
 

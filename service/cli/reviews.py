@@ -44,7 +44,7 @@ def list_reviews(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        dataset, number = _parsed(version)
+        dataset, number = parsed(version)
         found = list(dale.reviews(dataset, number, decision=decision))
         agreements = dale.agreement(dataset, number)
     if as_json:
@@ -54,6 +54,22 @@ def list_reviews(
     for pair in agreements:
         kappa = "" if pair.kappa is None else f", kappa {pair.kappa:.2f}"
         terminal.say(f"{pair.names[0]} and {pair.names[1]} agree on {pair.same} of {pair.both} labels{kappa}.")
+
+
+@app.command("show")
+def show_review(version: Version, sample: Sample, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Show what is decided of one label, and how that came about."""
+    from service.cli import terminal
+
+    with terminal.expected_errors(), connect(url, key) as dale:
+        found = dale.review(*parsed(version), sample)
+    if as_json:
+        terminal.say_json(found)
+        return
+    terminal.out().print(terminal.reviews_table([found]))
+    for event in found.history:
+        now = f"{'undone, now ' if event.undo else ''}{event.decision or 'undecided'}"
+        terminal.say(f"{terminal.when(event.at)} {event.by}: {now}{f' ({event.note})' if event.note else ''}")
 
 
 @app.command()
@@ -72,7 +88,7 @@ def decide(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        dataset, number = _parsed(version)
+        dataset, number = parsed(version)
         seen = dale.review(dataset, number, sample).revision
         if mask is not None:
             if decision is not Decision.CORRECTED or job is not None:
@@ -186,7 +202,7 @@ def paint(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        dataset, number = _parsed(version)
+        dataset, number = parsed(version)
         painted = [_slice(text) for text in slices]
         seen = dale.review(dataset, number, sample).revision
         done = dale.paint_label(dataset, number, sample, painted, revision=seen, base=on, job_id=job, note=note)
@@ -202,7 +218,7 @@ def undo(version: Version, sample: Sample, url: Url = None, key: Key = None, as_
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        dataset, number = _parsed(version)
+        dataset, number = parsed(version)
         seen = dale.review(dataset, number, sample).revision
         now = dale.undo(dataset, number, sample, revision=seen)
     if as_json:
@@ -223,7 +239,7 @@ def finish(
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        dataset, number = _parsed(version)
+        dataset, number = parsed(version)
         done = dale.finish(dataset, number, again=again)
     if as_json:
         terminal.say_json(done)
@@ -250,7 +266,12 @@ def _slice(text: str) -> Painted:
     return Painted(Axis(axis), int(number), Path(path).read_bytes())
 
 
-def _parsed(version: str) -> tuple[str, int]:
+def parsed(version: str) -> tuple[str, int]:
+    """Dataset and number of a version.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
     dataset, _, number = version.partition(":")
     if not number.isdecimal() or not dataset:
         raise ValueError(f"{version!r} names no version; it looks like ds-…:1")

@@ -10,11 +10,13 @@ from service.reviews.decisions import DecisionState
 from service.reviews.reasons import ReasonKind
 
 if TYPE_CHECKING:
-    from service.client.samples import SampleQuery
+    from service.client.queries import SampleQuery
 
 Text = Annotated[str | None, typer.Option("--text", help="Part of the name, or of the note of the decision.")]
 Reason = Annotated[ReasonKind | None, typer.Option("--reason", help="Why the label is doubted.")]
-DecisionIs = Annotated[DecisionState | None, typer.Option("--decided", help="What is decided of the label.")]
+DecisionIs = Annotated[
+    DecisionState | None, typer.Option("--decided", "--decision", help="What is decided of the label.")
+]
 Annotator = Annotated[str | None, typer.Option("--annotator", help="Who drew the label.")]
 LabelClass = Annotated[int | None, typer.Option("--class", min=1, help="Number of a class that the label has.")]
 PredictedClass = Annotated[
@@ -23,6 +25,8 @@ PredictedClass = Annotated[
 Verified = Annotated[bool | None, typer.Option("--verified/--not-verified", help="Known to be right, or not.")]
 ConfidenceMin = Annotated[float | None, typer.Option("--confidence-min", min=0, max=1, help="From this on.")]
 ConfidenceMax = Annotated[float | None, typer.Option("--confidence-max", min=0, max=1, help="Up to this.")]
+ScoreMin = Annotated[float | None, typer.Option("--score-min", min=0, max=1, help="Scores from this on.")]
+ScoreMax = Annotated[float | None, typer.Option("--score-max", min=0, max=1, help="Scores up to this.")]
 
 
 def query(
@@ -35,9 +39,11 @@ def query(
     verified: bool | None,
     confidence_min: float | None,
     confidence_max: float | None,
+    score_min: float | None = None,
+    score_max: float | None = None,
 ) -> SampleQuery:
     """What these options ask for."""
-    from service.client.samples import SampleQuery
+    from service.client.queries import SampleQuery
 
     return SampleQuery(
         text=text,
@@ -49,6 +55,8 @@ def query(
         verified=verified,
         confidence_min=confidence_min,
         confidence_max=confidence_max,
+        score_min=score_min,
+        score_max=score_max,
     )
 
 
@@ -56,10 +64,12 @@ def page_address(url: str, job_id: str, wanted: SampleQuery) -> str:
     """Address of the review page that shows these samples, as `service/web/static/review/place.js` writes it.
 
     Raises:
-        ValueError: the page has no filter for both classes at once.
+        ValueError: the page has no filter for that.
     """
     from urllib.parse import quote, urlencode
 
+    if wanted.score_min is not None or wanted.score_max is not None:
+        raise ValueError("the page has no filter for scores: leave --score-min and --score-max out, or --open")
     if wanted.label_class is not None and wanted.predicted_class is not None:
         raise ValueError("the page shows --class or --predicted-class, not both at once")
     chosen = {

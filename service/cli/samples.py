@@ -15,6 +15,8 @@ from service.cli.sample_options import (
     LabelClass,
     PredictedClass,
     Reason,
+    ScoreMax,
+    ScoreMin,
     Text,
     Verified,
 )
@@ -32,6 +34,8 @@ def list_samples(
     verified: Verified = None,
     confidence_min: ConfidenceMin = None,
     confidence_max: ConfidenceMax = None,
+    score_min: ScoreMin = None,
+    score_max: ScoreMax = None,
     counts: Annotated[bool, typer.Option("--counts", help="How many there are of each kind instead.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Show them in the browser instead.")] = False,
     held_out: Annotated[
@@ -62,6 +66,8 @@ def list_samples(
             verified,
             confidence_min,
             confidence_max,
+            score_min,
+            score_max,
         )
         if held_out:
             if wanted.parameters():

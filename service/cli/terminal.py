@@ -165,11 +165,15 @@ def reviews_table(reviews: Sequence[ReviewResource]) -> Table:
 
 def jobs_table(jobs: Sequence[JobResource]) -> Table:
     """Jobs, one a line."""
+    from workers.contract.request import JobSpec
+
     table = columns("job", "name", "state", "method", "epochs", "created")
     for job in jobs:
         state = Text(str(job.state), COLOURS.get(str(job.state), ""))
-        done = f"{job.epochs_done}/{job.spec.epochs}"
-        table.add_row(job.id, Text(job.name), state, job.spec.method.name, done, when(job.created_at))
+        what, done = str(job.task), ""
+        if isinstance(job.spec, JobSpec):
+            what, done = job.spec.method.name, f"{job.epochs_done}/{job.spec.epochs}"
+        table.add_row(job.id, Text(job.name), state, what, done, when(job.created_at))
     return table
 
 
@@ -183,11 +187,7 @@ def job_lines(job: JobResource) -> Table:
         ("waits for", job.waiting_for),
         ("priority", job.priority),
         ("dataset", f"{job.spec.dataset_id}:{job.spec.dataset_version}"),
-        ("network", job.spec.network.name),
-        ("method", job.spec.method.name),
-        ("repeats", job.reproduces),
-        ("starts from", job.spec.warm_start),
-        ("epochs", f"{job.epochs_done} of {job.spec.epochs}"),
+        *_of_task(job),
         ("workers", f"{job.spec.workers} (GPUs each: {job.spec.gpus_per_worker}), attempt {job.attempt}"),
         ("remaining", duration(job.progress.eta_seconds) if job.progress and not job.state.terminal else ""),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in (job.metrics or {}).items())),
@@ -199,6 +199,21 @@ def job_lines(job: JobResource) -> Table:
         if value:
             table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
     return table
+
+
+def _of_task(job: JobResource) -> list[tuple[str, Any]]:
+    from workers.contract.prediction import PredictSpec
+
+    spec = job.spec
+    if isinstance(spec, PredictSpec):
+        return [("predicts by", spec.model_id), ("outputs", ", ".join(spec.outputs)), ("flips", spec.flips)]
+    return [
+        ("network", spec.network.name),
+        ("method", spec.method.name),
+        ("repeats", job.reproduces),
+        ("starts from", spec.warm_start),
+        ("epochs", f"{job.epochs_done} of {spec.epochs}"),
+    ]
 
 
 def _last_lines(detail: str) -> str:

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.options import Json, Key, Url, connect
 
-Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset, as `dale datasets` lists them.")]
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="Id of a dataset, as `dale datasets` lists them.",
+        autocompletion=completion.datasets,
+    ),
+]
 
 
 def correct(

@@ -12,26 +12,48 @@ with Client("http://127.0.0.1:8000", key) as dale:
     dale.fetch(job.id, Path("model"))
 ```
 
-Everything that it raises on purpose is a `ClientError`.
+`AsyncClient` has the same methods, to be awaited; what gives many gives an asynchronous iterator. Whoever leaves such
+a loop early closes the iterator (`contextlib.aclosing`), and with it the connection. Everything that both raise on
+purpose is a `ClientError`.
+
+To add a method, write it in a class of `service/client/asynchronous/`, and run `make client`: that writes the same
+module of `service/client/` without `async` and `await`. A new class is added to `AsyncClient` and `Client` by hand.
+What waits for nothing (a query, a parser, the name of a file) is a module of `service/client/` that both import.
 """
 
 from __future__ import annotations
 
 from service.client.access import Access
+from service.client.asynchronous import AsyncClient
 from service.client.datasets import Datasets
 from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
 from service.client.exports import Exports
 from service.client.jobs import Jobs
 from service.client.models import Models
 from service.client.pictures import Pictures
+from service.client.prediction_jobs import PredictionJobs
 from service.client.predictions import Predictions
+from service.client.queries import SampleQuery
 from service.client.reviews import Reviews
 from service.client.sse import Event
 from service.datasets.options import ImportOptions
+from service.resources.prediction_jobs import PostedPrediction
 from workers.contract.request import JobSpec
 
-__all__ = ["Client", "ClientError", "DamagedFile", "Event", "ImportOptions", "JobSpec", "Refused", "Unreachable"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "DamagedFile",
+    "Event",
+    "ImportOptions",
+    "JobSpec",
+    "PostedPrediction",
+    "Refused",
+    "SampleQuery",
+    "Unreachable",
+]
 
 
-class Client(Datasets, Jobs, Reviews, Exports, Pictures, Models, Predictions, Access):
+class Client(Datasets, Jobs, Reviews, Exports, Pictures, Models, Predictions, PredictionJobs, Access):
     """All that the service does, as methods."""

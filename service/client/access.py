@@ -1,13 +1,15 @@
+# Made from asynchronous/access.py by `make client`: change that.
 """What the client does with projects, keys and the audit trail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 from service.client.connection import Connection
 from service.client.errors import check, reaching
-from service.client.wire import idempotency, keys_url, part
+from service.client.wire import given, idempotency, keys_url, part
 from service.resources.audit import AuditEntry, AuditPage
 from service.resources.keys import CreatedKey, KeyPage, KeyResource
 from service.resources.projects import Me, ProjectPage, ProjectResource
@@ -24,6 +26,10 @@ class Access(Connection):
     def projects(self) -> Iterator[ProjectResource]:
         """The projects that the key sees, newest first."""
         return self._pages(ProjectPage, "/v1/projects", {}, lambda page: page.projects)
+
+    def project(self, project: str) -> ProjectResource:
+        """One project."""
+        return self._get(ProjectResource, f"/v1/projects/{part(project)}")
 
     def create_project(self, name: str) -> ProjectResource:
         """Make a project; for the operator."""
@@ -66,12 +72,33 @@ class Access(Connection):
         until: datetime | None = None,
     ) -> Iterator[AuditEntry]:
         """Who changed what, newest first; for admins of their project, for the operator of all."""
-        parameters = {
-            "project": project,
-            "action": action,
-            "key": key,
-            "target": target,
-            "since": since.isoformat() if since else None,
-            "until": until.isoformat() if until else None,
-        }
+        parameters = _audited(project, action, key, target, since, until)
         return self._pages(AuditPage, "/v1/audit", parameters, lambda page: page.entries)
+
+    def fetch_audit(
+        self,
+        out: Path,
+        *,
+        project: str | None = None,
+        action: str | None = None,
+        key: str | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Path:
+        """Write the same entries to a file, one JSON object a line; it appears only whole."""
+        parameters = given(_audited(project, action, key, target, since, until))
+        self._write("/v1/audit.jsonl", out, parameters)
+        return out
+
+
+def _audited(
+    project: str | None,
+    action: str | None,
+    key: str | None,
+    target: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, str | None]:
+    times = {"since": since.isoformat() if since else None, "until": until.isoformat() if until else None}
+    return {"project": project, "action": action, "key": key, "target": target, **times}

@@ -1,3 +1,4 @@
+# Made from asynchronous/datasets.py by `make client`: change that.
 """What the client does with datasets."""
 
 from __future__ import annotations
@@ -11,11 +12,19 @@ import httpx
 
 from service.client.connection import Connection
 from service.client.errors import check, reaching
+from service.client.files import CountedFile, Progress
 from service.client.sending import send_in_parts
-from service.client.transfer import CountedFile, Progress
 from service.client.wire import given, idempotency, part
 from service.datasets.options import ImportOptions
-from service.resources.datasets import DatasetPage, DatasetResource, DatasetSample, DatasetSamplePage, VersionResource
+from service.resources.datasets import (
+    DatasetPage,
+    DatasetResource,
+    DatasetSample,
+    DatasetSamplePage,
+    VersionList,
+    VersionResource,
+)
+from service.resources.uploads import UploadResource
 from service.resources.versions import ChangedSample, Changes, DifferencePage
 
 # Uploads are checked file by file before the answer comes.
@@ -86,6 +95,22 @@ class Datasets(Connection):
     def datasets(self, *, project: str | None = None) -> Iterator[DatasetResource]:
         """Datasets, newest first; of one `project`, for the operator."""
         return self._pages(DatasetPage, "/v1/datasets", {"project": project}, lambda page: page.datasets)
+
+    def versions(self, dataset_id: str) -> list[VersionResource]:
+        """The versions of a dataset, newest first."""
+        return self._get(VersionList, f"/v1/datasets/{part(dataset_id)}/versions").versions
+
+    def version(self, dataset_id: str, number: int) -> VersionResource:
+        """One version of a dataset."""
+        return self._get(VersionResource, f"/v1/datasets/{part(dataset_id)}/versions/{number}")
+
+    def upload_state(self, upload_id: str) -> UploadResource:
+        """How far an upload in parts has come."""
+        return self._get(UploadResource, f"/v1/uploads/{part(upload_id)}")
+
+    def discard_upload(self, upload_id: str) -> None:
+        """Give an upload in parts up, with the parts that have arrived."""
+        self._send("DELETE", f"/v1/uploads/{part(upload_id)}")
 
     def correct(
         self, dataset_id: str, *, masks: Path | None = None, exclude: Sequence[str] = (), base: int | None = None

@@ -56,14 +56,13 @@ class _Problem(BaseModel):
 
 
 def check(response: httpx.Response) -> httpx.Response:
-    """Pass an answer that is none of an error on.
+    """Pass an answer that is none of an error on; one of an error must have been read.
 
     Raises:
         Refused: it is an error.
     """
     if response.status_code < 400:
         return response
-    response.read()
     try:
         problem = _Problem.model_validate_json(response.content)
     except ValidationError:  # not from the service: a proxy, or another server altogether

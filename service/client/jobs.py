@@ -1,18 +1,25 @@
+# ruff: noqa: C416, SIM117
+# Made from asynchronous/jobs.py by `make client`: change that.
 """What the client does with jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
 from service.client.comparison import Difference, Outcome, compare
-from service.client.errors import Unreachable, check, reaching
+from service.client.connection import opened
+from service.client.errors import Unreachable, reaching
 from service.client.samples import Samples
-from service.client.sse import Event, parse_events
+from service.client.sse import Event, EventParser
+from service.client.waiting import sleep
 from service.client.wire import given, idempotency, part
 from service.jobs.lifecycle import State
+from service.jobs.tasks import Task
+from service.resources.histograms import ConfidenceHistogram
 from service.resources.jobs import EpochPage, EpochResource, JobPage, JobResource
 from service.resources.posting import JobPlan
 from workers.contract.environment import Environment
@@ -38,7 +45,9 @@ class Jobs(Samples):
         return JobResource.model_validate_json(response.content)
 
     def reproduce(self, job: JobResource) -> JobResource:
-        """Post a job again: the same specification on the same version of the dataset."""
+        """Post a training again: the same specification on the same version of the dataset."""
+        if job.task is not Task.TRAIN:
+            raise ValueError(f"Job {job.id} predicts: only a training can be repeated.")
         name = f"{job.name or job.id} again"[-200:]
         body = job.spec.model_dump(mode="json") | {"name": name, "reproduces": job.id}
         response = self._send("POST", "/v1/jobs", body, idempotency(), timeout=TRAIN_TIMEOUT)
@@ -50,9 +59,11 @@ class Jobs(Samples):
 
     def _outcome(self, job_id: str) -> Outcome:
         job = self.job(job_id)
+        if job.task is not Task.TRAIN:
+            raise ValueError(f"Job {job_id} predicts: only trainings can be compared.")
         if job.state is not State.SUCCEEDED:
             raise ValueError(f"Job {job_id} is {job.state}: only what has succeeded can be compared.")
-        samples = list(self.samples(job_id, order_by="name"))
+        samples = [sample for sample in self.samples(job_id, order_by="name")]
         return Outcome(
             metrics=job.metrics or {},
             confidence={sample.sample: sample.confidence for sample in samples},
@@ -74,9 +85,12 @@ class Jobs(Samples):
         """A job as it is now."""
         return self._get(JobResource, f"/v1/jobs/{part(job_id)}")
 
-    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[JobResource]:
-        """Jobs, newest first; of one `project`, for the operator."""
-        return self._pages(JobPage, "/v1/jobs", {"state": state, "project": project}, lambda page: page.jobs)
+    def jobs(
+        self, *, state: str | None = None, task: str | None = None, project: str | None = None
+    ) -> Iterator[JobResource]:
+        """Jobs, newest first; only those that `train` or `predict`; of one `project`, for the operator."""
+        asked = {"state": state, "task": task, "project": project}
+        return self._pages(JobPage, "/v1/jobs", asked, lambda page: page.jobs)
 
     def set_priority(self, job_id: str, priority: int) -> JobResource:
         """Let a job that is not over go before others of lower priority; above 0 for admins."""
@@ -96,6 +110,15 @@ class Jobs(Samples):
     def delete(self, job_id: str) -> None:
         """Remove a job that is over, with its model and everything else of it."""
         self._send("DELETE", f"/v1/jobs/{part(job_id)}", timeout=DELETE_TIMEOUT)
+
+    def job_schema(self) -> dict[str, Any]:
+        """JSON Schema of what `train` posts: every option with its bounds and default."""
+        schema: dict[str, Any] = self._send("GET", "/v1/jobs/schema").json()
+        return schema
+
+    def histogram(self, job_id: str) -> ConfidenceHistogram:
+        """How a job's confidences are spread, epoch by epoch."""
+        return self._get(ConfidenceHistogram, f"/v1/jobs/{part(job_id)}/histogram")
 
     def epochs(self, job_id: str) -> Iterator[EpochResource]:
         """Metrics of the finished epochs, in order."""
@@ -132,13 +155,17 @@ class Jobs(Samples):
             except Unreachable:
                 if time.monotonic() - alive > PATIENCE_SECONDS:
                     raise
-            time.sleep(0.5)
+            sleep(0.5)
 
     def _events(self, job_id: str, seen: str | None) -> Iterator[Event]:
         headers = {"Last-Event-ID": seen} if seen else {}
         url = f"/v1/jobs/{part(job_id)}/events"
-        with reaching(self.url), self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
-            yield from parse_events(check(response).iter_lines())
+        parser = EventParser()
+        with reaching(self.url):
+            with self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
+                for line in opened(response).iter_lines():
+                    if event := parser.feed(line):
+                        yield event
 
     def wait(self, job_id: str) -> JobResource:
         """Wait until a job is over; the answer tells how it ended."""

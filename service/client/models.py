@@ -1,3 +1,5 @@
+# ruff: noqa: C416
+# Made from asynchronous/models.py by `make client`: change that.
 """What the client does with models."""
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Models(Connection):
         if not which.isdecimal() and which not in list(Stage):
             raise ClientError(f"{model!r}: behind the colon comes a number, or one of {', '.join(Stage)}.")
         number = int(which) if which.isdecimal() else None
-        found = list(self.models(name=name, version=number, stage=None if number is not None else Stage(which)))
+        stage = None if number is not None else Stage(which)
+        found = [one for one in self.models(name=name, version=number, stage=stage)]
         if len(found) != 1:
             ids = ", ".join(one.id for one in found[:5])
             raise ClientError(

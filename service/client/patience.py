@@ -1,12 +1,14 @@
+# Made from asynchronous/patience.py by `make client`: change that.
 """What the client does where it asks too often: it waits as the service says, and asks again."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+
+from service.client.waiting import sleep
 
 LIMITED = 429
 WAITS = 5  # for each request
@@ -21,7 +23,7 @@ class PatientClient(httpx.Client):
         options: those of `httpx.Client`.
     """
 
-    def __init__(self, *, sleep: Callable[[float], None] = time.sleep, **options: Any) -> None:
+    def __init__(self, *, sleep: Callable[[float], None] = sleep, **options: Any) -> None:
         super().__init__(**options)
         self._sleep = sleep
 

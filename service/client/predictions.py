@@ -1,12 +1,12 @@
+# Made from asynchronous/predictions.py by `make client`: change that.
 """What the client does with models that predict."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import httpx
 
 from service.client.connection import Connection
 from service.client.errors import check, reaching
-from service.client.pictures import written
+from service.client.files import stem, written
 from service.client.wire import part
 from service.predictions.kinds import Output
 
@@ -88,32 +88,3 @@ def _contents(answer: httpx.Response, wanted: Sequence[Output]) -> list[tuple[Ou
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         members = {member.partition(".")[0]: member for member in archive.namelist()}
         return [(output, members[output].partition(".")[2], archive.read(members[output])) for output in wanted]
-
-
-def stem(path: Path) -> str:
-    """A file's name without its ending, `.nii.gz` being one."""
-    return re.sub(r"(\.nii)?\.[^.]+$", "", path.name) or path.name
-
-
-def cases(paths: Iterable[Path], files: int) -> dict[str, list[Path]]:
-    """The files of each image by its name, in the order of its channels.
-
-    Args:
-        paths: all files.
-        files: how many an image has: one has the image's name, several `<name>_0000`, `<name>_0001`, ….
-
-    Raises:
-        ValueError: an image has others, or two have one name; says which.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(paths):
-        name = stem(path)
-        found.setdefault(name if files == 1 else re.sub(r"_\d{4}$", "", name), []).append(path)
-    for name, some in found.items():
-        listed = ", ".join(str(path) for path in some)
-        if files == 1 and len(some) > 1:
-            raise ValueError(f"{listed}: their masks would have the same name; predict them into folders of their own")
-        wanted = [name] if files == 1 else [f"{name}_{number:04}" for number in range(files)]
-        if [stem(path) for path in some] != wanted:
-            raise ValueError(f"{name} has the files {listed}; the model needs {wanted[0]} to {wanted[-1]}")
-    return found

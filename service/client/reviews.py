@@ -1,3 +1,4 @@
+# Made from asynchronous/reviews.py by `make client`: change that.
 """What the client does with reviews: decide about labels, and make the next version of it."""
 
 from __future__ import annotations

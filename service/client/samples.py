@@ -1,67 +1,28 @@
+# ruff: noqa: UP028
+# Made from asynchronous/samples.py by `make client`: change that.
 """What the client does with what a job believes of samples: look, choose, and decide about many at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import httpx
 
 from service.client.connection import PAGE, Connection
 from service.client.errors import check, reaching
-from service.client.wire import given, part
+from service.client.queries import ALL, OrderBy, SampleQuery
+from service.client.wire import part
 from service.resources.bulk_reviews import MOST_CORRECTIONS, MOST_ITEMS, LabelOutcome, ManyOutcomes
 from service.resources.grid import MOST_CARDS, CardList, CardResource, SampleFacets, SampleOrder
 from service.resources.held_out import HeldOutPage, HeldOutSample, JobMetrics
 from service.resources.neighbours import Neighbours
 from service.resources.over_jobs import JobBelief, SampleOverJobs
 from service.resources.samples import HistoryPoint, SampleHistory, SamplePage, SampleResource
-from service.reviews.decisions import Decision, DecisionState
-from service.reviews.reasons import ReasonKind
+from service.reviews.decisions import Decision
 from workers.contract.evaluation import MetricName
 
-OrderBy = Literal["score", "confidence", "name", "dice"]
 MANY = httpx.Timeout(120, connect=5)  # masks are stored before the answer
-
-
-@dataclass(frozen=True)
-class SampleQuery:
-    """Which samples of a job; None: any. All of it must hold, and bounds are inclusive.
-
-    Attributes:
-        name_contains: part of the name, in any case.
-        text: part of the name, or of the note of the decision.
-        confidence_min, confidence_max, score_min, score_max: in [0, 1].
-        reason: why the label is doubted.
-        decision: what is decided of the label.
-        annotator: who drew the label.
-        verified: whether the label was known to be right.
-        label_class: number of a class that the label has.
-        predicted_class: number of a class that the prediction has.
-        disagree: ids of the keys of two people who disagree on the label.
-    """
-
-    name_contains: str | None = None
-    text: str | None = None
-    confidence_min: float | None = None
-    confidence_max: float | None = None
-    score_min: float | None = None
-    score_max: float | None = None
-    reason: ReasonKind | None = None
-    decision: DecisionState | None = None
-    annotator: str | None = None
-    verified: bool | None = None
-    label_class: int | None = None
-    predicted_class: int | None = None
-    disagree: tuple[str, str] | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        """As arguments of a request."""
-        return given(asdict(self))
-
-
-ALL = SampleQuery()
 
 
 class Samples(Connection):
@@ -91,7 +52,8 @@ class Samples(Connection):
         for start in range(0, len(ordinals), MOST_CARDS):
             some = {"ordinal": list(ordinals[start : start + MOST_CARDS])}
             answer = self._send("GET", f"{_job(job_id)}/samples:cards", parameters=some)
-            yield from CardList.model_validate_json(answer.content).cards
+            for card in CardList.model_validate_json(answer.content).cards:
+                yield card
 
     def facets(self, job_id: str, wanted: SampleQuery = ALL) -> SampleFacets:
         """How many samples each choice of a filter would leave."""
@@ -122,7 +84,8 @@ class Samples(Connection):
         for start in range(0, len(named), most):
             with reaching(self.url):  # sent once: sent again, it would say that somebody has decided meanwhile
                 answer = self._http.post(url, json={**body, "labels": named[start : start + most]}, timeout=MANY)
-            yield from ManyOutcomes.model_validate_json(check(answer).content).labels
+            for outcome in ManyOutcomes.model_validate_json(check(answer).content).labels:
+                yield outcome
 
     def held_out(self, job_id: str, *, order_by: MetricName = "dice") -> Iterator[HeldOutSample]:
         """The samples that a job was not trained on, the worst by a metric first; once it has succeeded."""

@@ -1,8 +1,8 @@
+# Made from asynchronous/sending.py by `make client`: change that.
 """A large archive on its way to the service, in parts: what breaks off goes on where it stopped."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from service.client.errors import Refused, Unreachable, check, reaching
-from service.client.transfer import Progress, sha256_of
+from service.client.files import Progress, sha256_of
+from service.client.waiting import in_thread, sleep
 from service.datasets.kinds import UploadState
 from service.datasets.part_sizes import DEFAULT_PART, MOST_PARTS
 from service.resources.uploads import PartTarget, UploadResource
@@ -58,14 +59,15 @@ def send_in_parts(
         with archive.open("rb") as file:
             for number in sorted(set(range(1, upload.parts + 1)) - set(upload.received)):
                 file.seek((number - 1) * upload.part_size)
-                _send(http, f"/v1/uploads/{upload.id}/parts/{number}", file.read(upload.part_size))
+                content = in_thread(file.read, upload.part_size)
+                _send(http, f"/v1/uploads/{upload.id}/parts/{number}", content)
                 progress(file.tell(), size)
     progress(size, size)
-    completion = {"sha256": sha256_of(archive)}
+    completion = {"sha256": in_thread(sha256_of, archive)}
     complete = f"/v1/uploads/{upload.id}:complete"
     upload = _ask(http, "POST", complete, json=completion, timeout=PART_TIMEOUT)
     while upload.state is UploadState.IMPORTING:
-        time.sleep(POLL_S)
+        sleep(POLL_S)
         upload = _ask(http, "GET", f"/v1/uploads/{upload.id}")
         if upload.interrupted:
             upload = _ask(http, "POST", complete, json=completion, timeout=PART_TIMEOUT)
@@ -96,15 +98,18 @@ def _send(http: httpx.Client, path: str, content: bytes) -> None:
             with reaching(str(http.base_url)):
                 target = PartTarget.model_validate_json(check(http.get(path)).content)
             # A signed address is the store's: the key, which is for the service alone, does not go there.
-            put = httpx.put if target.signed else http.put
             with reaching(target.url.partition("?")[0]):
-                check(put(target.url, content=content, timeout=PART_TIMEOUT))
+                if target.signed:
+                    with httpx.Client() as store:
+                        check(store.put(target.url, content=content, timeout=PART_TIMEOUT))
+                else:
+                    check(http.put(target.url, content=content, timeout=PART_TIMEOUT))
             return
         except (Unreachable, Refused) as error:
             lasting = isinstance(error, Refused) and error.status < 500
             if lasting or attempt == TRIES:
                 raise
-            time.sleep(2**attempt / 4)
+            sleep(2**attempt / 4)
 
 
 def _ask(http: httpx.Client, method: str, path: str, **options: Any) -> UploadResource:

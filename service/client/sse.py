@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +16,29 @@ class Event:
     id: str | None = None
 
 
-def parse_events(lines: Iterator[str]) -> Iterator[Event]:
-    """Server-sent events from the lines of a stream; comments and unfinished events are left out."""
-    kind, identity = "message", None
-    data: list[str] = []
-    for line in lines:
+class EventParser:
+    """Reads a stream line by line; comments and unfinished events are left out."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kind = "message"
+        self._id: str | None = None
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> Event | None:
+        """The event that this line, without its end, completes; None: none."""
         if not line:
-            if data:
-                yield Event(kind, json.loads("\n".join(data)), identity)
-            kind, identity, data = "message", None, []
-            continue
+            event = Event(self._kind, json.loads("\n".join(self._data)), self._id) if self._data else None
+            self._begin()
+            return event
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
-            kind = value
+            self._kind = value
         elif field == "id":
-            identity = value
+            self._id = value
         elif field == "data":
-            data.append(value)
+            self._data.append(value)
+        return None

@@ -1,41 +1,22 @@
+# Made from asynchronous/transfer.py by `make client`: change that.
 """Files over HTTP for the client: counted on the way up, resumed and verified on the way down."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
-from service.client.errors import DamagedFile, Unreachable, check
+from service.client.connection import opened
+from service.client.errors import DamagedFile, Unreachable
+from service.client.files import Progress, sha256_of
+from service.client.waiting import in_thread
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+PIECE = 1 << 16  # bytes
 # A download that breaks off is resumed this often before it counts as failed; any progress starts the count anew.
 RESUMES = 5
-
-
-class CountedFile(io.FileIO):
-    """A file that tells how much of it has been read."""
-
-    def __init__(self, path: Path, progress: Progress | None) -> None:
-        super().__init__(path, "rb")
-        self._size = path.stat().st_size
-        self._progress = progress
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read, and tell."""
-        data: bytes = super().read(-1 if size is None else size) or b""
-        if self._progress:
-            self._progress(self.tell(), self._size)
-        return data
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(
@@ -70,7 +51,7 @@ def download(
             failures = failures + 1 if have == before else 1
             if failures >= RESUMES:
                 raise Unreachable(f"The download of {target.name} ended early: {have} of {size} bytes.")
-    found = sha256_of(partial)
+    found = in_thread(sha256_of, partial)
     if found != sha256:
         partial.unlink()
         raise DamagedFile(f"{target.name} arrived with sha256 {found}, not {sha256}. Nothing was kept; try again.")
@@ -84,7 +65,7 @@ def _receive(http: httpx.Client, url: str, partial: Path, have: int, size: int, 
     if have:
         headers["Range"] = f"bytes={have}-"
     with http.stream("GET", url, headers=headers, follow_redirects=True) as response:
-        check(response)
+        opened(response)
         resumed = have > 0 and response.status_code == 206
         done = have if resumed else 0
         with partial.open("ab" if resumed else "wb") as file:
@@ -93,3 +74,9 @@ def _receive(http: httpx.Client, url: str, partial: Path, have: int, size: int, 
                 done += len(chunk)
                 if progress:
                     progress(min(done, size), size)
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """A file as it is sent."""
+    while piece := file.read(PIECE):
+        yield piece

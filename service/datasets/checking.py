@@ -277,8 +277,10 @@ def declared_values(
         if foreign := set(values) - classes.keys():
             hint = f"{declared}; {_offer(foreign, mapping or {}, meant)}" if len(foreign) <= OFFERED else declared
             faults.append(FieldError(file=path, reason=f"has the values {_listed(foreign)}", hint=hint))
-    if masks and seen == {0}:
-        faults.append(FieldError(field="file", reason="every label is empty", hint=declared))
+    if masks and seen == {0}:  # files alone do not tell classes, so `class_values` refuses this
+        reason = "every label is empty: a model can predict these images, none can learn from them"
+        warnings.append(FieldError(file=file, reason=reason))
+        return sorted(classes), faults
     warnings += [
         FieldError(file=file, reason=f"declares class {name!r} ({value}), which no label has")
         for value, name in classes.items()

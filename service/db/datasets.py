@@ -53,6 +53,20 @@ def add(
     return dataset
 
 
+def labelled(session: Session, version: DatasetVersion) -> bool:
+    """Whether any sample that is trained on has a mask that is not empty."""
+    here = (Sample.dataset_id == version.dataset_id, Sample.version == version.number)
+    query = select(Sample.ordinal).where(*here, Sample.ordinal < version.train_count, Sample.foreground > 0)
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def image_files(session: Session, version: DatasetVersion) -> int:
+    """How many files hold the image of a sample: one, or one for each channel; it is the same for all samples."""
+    here = (Sample.dataset_id == version.dataset_id, Sample.version == version.number)
+    further = session.scalars(select(Sample.channels).where(*here).limit(1)).first()
+    return 1 + len(further or [])
+
+
 def add_version(session: Session, version: DatasetVersion, samples: Sequence[Mapping[str, Any]]) -> DatasetVersion:
     """Add a version with its samples, which are rows without dataset and version.
 

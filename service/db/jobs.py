@@ -13,15 +13,23 @@ from service.db import confidences, held_out, models
 from service.db.base import Base, now
 from service.db.tables import Artifact, Attempt, Confidence, Dataset, DatasetVersion, Epoch, Event, Job, JobSample
 from service.jobs.lifecycle import State, move
-from workers.contract.request import EpochManifest, Failure, JobSpec, ResultManifest
+from service.jobs.tasks import Task, task_of
+from workers.contract.prediction import AnySpec, PredictionManifest, PredictSpec
+from workers.contract.request import EpochManifest, Failure, JobSpec, ResultFile, ResultManifest
 
 
-def add_job(session: Session, job_id: str, spec: JobSpec, priority: int = 0, reproduces: str | None = None) -> Job:
+def spec_of(job: Job) -> AnySpec:
+    """The specification of a job, by its task."""
+    return (PredictSpec if job.task == Task.PREDICT else JobSpec).model_validate(job.spec)
+
+
+def add_job(session: Session, job_id: str, spec: AnySpec, priority: int = 0, reproduces: str | None = None) -> Job:
     """Queue a job in the project of its dataset; the version must exist."""
     dataset = session.get_one(Dataset, spec.dataset_id)
     job = Job(
         id=job_id,
         project_id=dataset.project_id,
+        task=task_of(spec),
         name=spec.name,
         state=State.QUEUED,
         waiting_for="its turn",
@@ -44,6 +52,12 @@ def get_job(session: Session, job_id: str) -> Job | None:
     return session.get(Job, job_id)
 
 
+def get_training(session: Session, job_id: str) -> Job | None:
+    """A job that trains, or None: one that predicts has no epochs, no confidences and no model."""
+    job = session.get(Job, job_id)
+    return job if job is not None and job.task == Task.TRAIN else None
+
+
 def lock_job(session: Session, job_id: str) -> Job | None:
     """A job that nobody else can change until this transaction ends."""
     return session.get(Job, job_id, with_for_update=True, populate_existing=True)
@@ -57,15 +71,22 @@ def unfinished(session: Session) -> list[Job]:
     return list(session.scalars(query))
 
 
-def that_start_from(session: Session, job_id: str) -> list[str]:
-    """Ids of the jobs that are not over and start from the model of this one."""
+def that_need(session: Session, job_id: str) -> list[str]:
+    """Ids of the jobs that are not over and start from the model of this one, or predict by it."""
     states = [state for state in State if not state.terminal]
-    query = select(Job.id).where(Job.state.in_(states), Job.spec["warm_start"].as_string() == job_id)
+    named = or_(*(Job.spec[name].as_string() == job_id for name in ("warm_start", "model_id")))
+    query = select(Job.id).where(Job.state.in_(states), named)
     return list(session.scalars(query.order_by(Job.created_at, Job.id)))
 
 
 def page_of_jobs(
-    session: Session, *, seen: str | None, state: State | None, after: tuple[Any, str] | None, limit: int
+    session: Session,
+    *,
+    seen: str | None,
+    state: State | None = None,
+    task: Task | None = None,
+    after: tuple[Any, str] | None = None,
+    limit: int,
 ) -> list[Job]:
     """Jobs of the project that is `seen` (None: of all), newest first, from behind a position on."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
@@ -73,6 +94,8 @@ def page_of_jobs(
         query = query.where(Job.project_id == seen)
     if state is not None:
         query = query.where(Job.state == state)
+    if task is not None:
+        query = query.where(Job.task == task)
     if after is not None:
         created_at, job_id = after
         query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
@@ -82,13 +105,16 @@ def page_of_jobs(
 def earlier_job(session: Session, job: Job) -> Job | None:
     """The newest job that has succeeded over an earlier version of a job's dataset, or None."""
     query = select(Job).where(
-        Job.dataset_id == job.dataset_id, Job.dataset_version < job.dataset_version, Job.state == State.SUCCEEDED
+        Job.dataset_id == job.dataset_id,
+        Job.dataset_version < job.dataset_version,
+        Job.state == State.SUCCEEDED,
+        Job.task == Task.TRAIN,
     )
     return session.scalar(query.order_by(Job.dataset_version.desc(), Job.created_at.desc(), Job.id.desc()).limit(1))
 
 
 def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
-    """Move a job by the rules and tell whoever watches; terminal states get their time, success its model."""
+    """Move a job by the rules and tell whoever watches; terminal states get their time, a trained model its name."""
     job.state = move(State(job.state), target)
     if target is not State.QUEUED:
         job.waiting_for = ""
@@ -96,7 +122,7 @@ def set_state(session: Session, job: Job, target: State, **event: Any) -> None:
         job.started_at = now()
     if target.terminal:
         job.finished_at = now()
-    if target is State.SUCCEEDED:
+    if target is State.SUCCEEDED and job.task == Task.TRAIN:
         models.register(session, job)
     add_event(session, job.id, "state", {"state": target, **event})
 
@@ -227,7 +253,17 @@ def add_result(
         held_out.insert_scores(session, job, scores)
         job.metrics = manifest.metrics
         job.evaluation = manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None
-    for file in manifest.files:
+    _add_files(session, job, manifest.files)
+
+
+def add_prediction(session: Session, job: Job, manifest: PredictionManifest) -> None:
+    """Take in what a finished prediction left: its files, and its numbers as the job's metrics."""
+    job.metrics = manifest.metrics
+    _add_files(session, job, manifest.files)
+
+
+def _add_files(session: Session, job: Job, files: Sequence[ResultFile]) -> None:
+    for file in files:
         session.merge(
             Artifact(
                 job_id=job.id,
@@ -243,6 +279,12 @@ def add_result(
 def artifacts(session: Session, job_id: str) -> list[Artifact]:
     """Files of a finished job, by name."""
     return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def page_of_artifacts(session: Session, job_id: str, after: str, limit: int) -> list[Artifact]:
+    """Files of a finished job behind a name, by name."""
+    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.name > after)
+    return list(session.scalars(query.order_by(Artifact.name).limit(limit)))
 
 
 def get_artifact(session: Session, job_id: str, name: str) -> Artifact | None:

@@ -13,6 +13,8 @@ from service.db.tables import Dataset, Job, ModelSeries, Project, TrainedModel
 from service.jobs.lifecycle import State
 from service.models.stages import Stage
 
+TOO_LONG = 10  # digits, for a number of a model: databases hold fewer
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -114,6 +116,22 @@ def find(session: Session, job_id: str) -> tuple[Job, TrainedModel] | None:
     """A model with its job, or None."""
     found = session.execute(_models().where(Job.id == job_id)).one_or_none()
     return (found[0], found[1]) if found is not None else None
+
+
+def named(session: Session, project_id: str, name: str) -> tuple[Job, TrainedModel] | None:
+    """The only model of a project that is called so, with its job: by its job's id, `NAME:3`, or `NAME:production`."""
+    found = find(session, name)
+    if found is not None:
+        return found if found[0].project_id == project_id else None
+    series, _, which = name.rpartition(":")
+    if which.isdecimal() and len(which) < TOO_LONG:
+        wanted = Wanted(name=series, version=int(which))
+    elif which == Stage.PRODUCTION:
+        wanted = Wanted(name=series, stage=Stage.PRODUCTION)
+    else:
+        return None
+    listed = page(session, project_id, wanted, limit=1)
+    return listed[0] if listed else None
 
 
 def count_in_series(session: Session, model: TrainedModel) -> int:

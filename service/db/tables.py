@@ -204,7 +204,7 @@ class ReviewEvent(Base):
 
 
 class Job(Base):
-    """A training job. `state` moves only by `service.jobs.lifecycle`."""
+    """A job of a task. `state` moves only by `service.jobs.lifecycle`."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -218,6 +218,7 @@ class Job(Base):
     )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))  # that of its dataset
+    task: Mapped[str] = mapped_column(String(16), default="train")  # `service.jobs.tasks.Task`
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     waiting_for: Mapped[str] = mapped_column(Text, default="")

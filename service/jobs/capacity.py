@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.contract.request import JobSpec
+from workers.contract.prediction import AnySpec
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Capacity:
     machine_memory: int | None = None
 
 
-def needs(spec: JobSpec, total: Resources) -> Resources:
+def needs(spec: AnySpec, total: Resources) -> Resources:
     """What a job takes of a cluster: one CPU for each worker, and its GPUs.
 
     A job that accepts fewer workers takes as many as the cluster has room for.

@@ -16,6 +16,7 @@ from service.jobs.lifecycle import State
 from service.jobs.queue import Entry, enqueue, plan
 from service.jobs.submission import RayJobs, RayUnreachableError
 from service.roles import Caller
+from workers.contract.prediction import AnySpec
 from workers.contract.request import JobSpec
 
 
@@ -45,22 +46,16 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
         Invalid: it cannot be trained; says why.
     """
     networks.check_names(spec.network)
+    project_id, version = find_version(context, caller, spec.dataset_id, spec.dataset_version)
     with context.database.read() as reading:
-        known = datasets.find(reading, spec.dataset_id, caller.project_id)
-        version = jobs.get_version(reading, known.id, spec.dataset_version) if known else None
-    if known is None or version is None:
-        field, reason = "dataset_id", f"there is no dataset {spec.dataset_id!r}"
-        if known:
-            field, reason = "dataset_version", f"{spec.dataset_id} has no version {spec.dataset_version}"
-        hint = "GET /v1/datasets lists what there is"
-        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
-    with context.database.read() as reading:
-        warm_start.check(reading, spec, known.project_id, version)
+        warm_start.check(reading, spec, project_id, version)
+        if not datasets.labelled(reading, version):
+            reason = f"every mask of version {version.number} that is trained on is empty: there is nothing to learn"
+            hint = "correct some masks, or let a model predict it (POST /v1/jobs:predict)"
+            raise Invalid("The dataset has no labels.", [FieldError(field="dataset_id", reason=reason, hint=hint)])
     _check_size(spec, version.spatial_dims)
-    capacity = _capacity(context)
-    if capacity and (reason := never_fits(needs(spec, capacity.total), capacity.total)):
-        field = "gpus_per_worker" if "GPU" in reason else "workers"
-        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
+    capacity = capacity_of(context)
+    check_fits(spec, capacity)
     if context.settings.network_check:
         size = spec.image_size if version.spatial_dims == 2 else spec.patch_size
         networks.check_by_building(
@@ -72,10 +67,39 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
         )
     if capacity is None:
         need = Resources(spec.workers, spec.workers * spec.gpus_per_worker)
-        return Checked(known.project_id, version, need, None, None)
+        return Checked(project_id, version, need, None, None)
     need = needs(spec, capacity.total)
-    new = Entry("", need, known.project_id, priority)
-    return Checked(known.project_id, version, need, _wait(context, new, capacity), capacity)
+    new = Entry("", need, project_id, priority)
+    return Checked(project_id, version, need, _wait(context, new, capacity), capacity)
+
+
+def find_version(context: Context, caller: Caller, dataset_id: str, number: int) -> tuple[str, DatasetVersion]:
+    """A dataset version that the caller may see, with its project.
+
+    Raises:
+        Invalid: there is none.
+    """
+    with context.database.read() as reading:
+        known = datasets.find(reading, dataset_id, caller.project_id)
+        version = jobs.get_version(reading, known.id, number) if known else None
+    if known is None or version is None:
+        field, reason = "dataset_id", f"there is no dataset {dataset_id!r}"
+        if known:
+            field, reason = "dataset_version", f"{dataset_id} has no version {number}"
+        hint = "GET /v1/datasets lists what there is"
+        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason, hint=hint)])
+    return known.project_id, version
+
+
+def check_fits(spec: AnySpec, capacity: Capacity | None) -> None:
+    """Refuse a job that is larger than the cluster.
+
+    Raises:
+        Invalid: it is.
+    """
+    if capacity and (reason := never_fits(needs(spec, capacity.total), capacity.total)):
+        field = "gpus_per_worker" if "GPU" in reason else "workers"
+        raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field=field, reason=reason)])
 
 
 def _check_size(spec: JobSpec, spatial_dims: int) -> None:
@@ -88,7 +112,7 @@ def _check_size(spec: JobSpec, spatial_dims: int) -> None:
         raise Invalid(f"A dataset of {what} is trained with {own}, not {other}.", [fault])
 
 
-def _capacity(context: Context) -> Capacity | None:
+def capacity_of(context: Context) -> Capacity | None:
     """What the cluster has; None if nobody knows yet: then the queue finds out what does not fit."""
     endpoint = context.cluster.endpoint
     if endpoint is None:

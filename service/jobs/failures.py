@@ -6,7 +6,8 @@ import signal
 
 from service.jobs.lifecycle import MAX_ATTEMPTS, RunStatus
 from service.jobs.submission import Run
-from workers.contract.request import Failure, JobSpec
+from workers.contract.prediction import AnySpec, PredictSpec
+from workers.contract.request import Failure
 
 DETAIL_CHARACTERS = 4000
 
@@ -18,11 +19,15 @@ def impossible(reason: str) -> Failure:
     )
 
 
-def too_slow(spec: JobSpec, epochs_done: int) -> Failure:
+def too_slow(spec: AnySpec, epochs_done: int) -> Failure:
     """The job has taken longer than it may."""
+    cause = f"the job was not done in {spec.timeout_seconds} s"
+    if isinstance(spec, PredictSpec):
+        hint = "Retry it: what is predicted stays. Or post it again with a larger timeout_seconds or more workers."
+        return Failure(kind="timeout", cause=cause, hint=hint)
     return Failure(
         kind="timeout",
-        cause=f"the job was not done in {spec.timeout_seconds} s ({epochs_done} of {spec.epochs} epochs)",
+        cause=f"{cause} ({epochs_done} of {spec.epochs} epochs)",
         hint="Post it again with a larger timeout_seconds, more workers or fewer epochs.",
     )
 
@@ -61,14 +66,14 @@ def explain(  # noqa: PLR0911 - one answer for each way a run can end
             detail=detail,
         )
     if run.status is RunStatus.SUCCEEDED:
-        return Failure(cause="the training process ended without leaving a result", detail=detail)
+        return Failure(cause="the process ended without leaving a result", detail=detail)
     if run.exit_code is None:
         first_line = run.message.strip().splitlines()[0] if run.message.strip() else "Ray gives no reason"
         return Failure(cause=f"Ray could not start the run: {first_line}", detail=detail or run.message)
     if run.exit_code < 0:
         return _killed(-run.exit_code, detail)
     return Failure(
-        cause=f"the training process ended with exit code {run.exit_code}",
+        cause=f"the process ended with exit code {run.exit_code}",
         hint="The log's last lines say more.",
         detail=detail,
     )
@@ -82,10 +87,10 @@ def _killed(number: int, detail: str) -> Failure:
     if number == signal.SIGKILL:
         return Failure(
             kind="out_of_memory",
-            cause=f"the training process was killed ({name}), most often because the machine ran out of memory",
+            cause=f"the process was killed ({name}), most often because the machine ran out of memory",
             hint="Try a smaller batch_size, image_size or patch_size, or fewer workers on a machine.",
             detail=detail,
         )
     return Failure(
-        kind="worker_lost", cause=f"the training process was killed ({name})", hint="Post the job again.", detail=detail
+        kind="worker_lost", cause=f"the process was killed ({name})", hint="Post the job again.", detail=detail
     )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from workers.contract import keys, tables
 from workers.contract.environment import Environment
 from workers.contract.evaluation import METRICS
+from workers.contract.prediction import PredictionManifest
 from workers.contract.request import EpochManifest, Failure, Progress, ResultManifest, Shard
 from workers.contract.store import ObjectMissing, ObjectStore
 
@@ -51,6 +52,23 @@ def read_environment(store: ObjectStore, job_id: str, attempt: int) -> Environme
 def read_result(store: ObjectStore, job_id: str) -> ResultManifest | None:
     """What the finished run left; None while it is not finished."""
     return _read(store, keys.result_manifest(job_id), ResultManifest)
+
+
+def read_prediction(store: ObjectStore, job_id: str, samples: int) -> PredictionManifest | None:
+    """What a finished prediction left; None while it is not finished.
+
+    Raises:
+        DamagedError: it is not of so many samples, or has a number that is not finite.
+    """
+    manifest = _read(store, keys.result_manifest(job_id), PredictionManifest)
+    if manifest is None:
+        return None
+    mark = keys.result_manifest(job_id)
+    if manifest.samples != samples:
+        raise DamagedError(f"the result is of {manifest.samples} samples, {samples} are expected", mark)
+    if not np.isfinite([*manifest.metrics.values()]).all():
+        raise DamagedError("the result has a number that is not finite", mark)
+    return manifest
 
 
 def read_epoch(store: ObjectStore, job_id: str, epoch: int) -> EpochManifest | None:

@@ -16,7 +16,9 @@ from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import State
 from service.jobs.queue import Entry
 from service.jobs.submission import submission_id
-from workers.contract.request import JobSpec
+from service.jobs.tasks import Task, task_of
+from workers.contract.prediction import AnySpec, PredictRequest, PredictSpec
+from workers.contract.request import TrainRequest
 
 log = logging.get(__name__)
 
@@ -31,7 +33,7 @@ class View:
     state: State
     attempt: int
     attempts_before: int
-    spec: JobSpec
+    spec: AnySpec
     queued_at: datetime
 
     def need(self, total: Resources) -> Resources:
@@ -47,6 +49,11 @@ class View:
         """Whether it has taken longer than it may."""
         seconds = self.spec.timeout_seconds
         return seconds is not None and now() > self.queued_at + timedelta(seconds=seconds)
+
+    @property
+    def task(self) -> Task:
+        """What it does."""
+        return task_of(self.spec)
 
     @property
     def tries(self) -> int:
@@ -68,9 +75,16 @@ def view_of(job: Job) -> View:
         state=State(job.state),
         attempt=job.attempt,
         attempts_before=job.attempts_before,
-        spec=JobSpec.model_validate(job.spec),
+        spec=jobs.spec_of(job),
         queued_at=job.retried_at or job.created_at,
     )
+
+
+def request_of(view: View) -> TrainRequest | PredictRequest:
+    """What its run reads."""
+    if isinstance(view.spec, PredictSpec):
+        return PredictRequest(job_id=view.job_id, spec=view.spec)
+    return TrainRequest(job_id=view.job_id, spec=view.spec)
 
 
 def unchanged(job: Job, view: View) -> bool:
@@ -85,6 +99,8 @@ def take_in(context: Context, view: View, lag: IngestLag) -> ingest.DamagedError
     except ingest.DamagedError as error:
         log.warning("damaged progress", error=str(error))  # the next report replaces it
     take_environment(context, view)
+    if view.task is not Task.TRAIN:
+        return None  # it has no epochs
     try:
         while _take_epoch(context, view):
             lag.taken_in(view.job_id)

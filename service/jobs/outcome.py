@@ -13,7 +13,9 @@ from service.jobs import ingest
 from service.jobs.intake import View
 from service.jobs.lifecycle import RunStatus
 from service.jobs.submission import Run
+from service.jobs.tasks import Task
 from workers.contract import keys
+from workers.contract.prediction import PredictionManifest
 from workers.contract.request import Failure, ResultManifest
 
 log = logging.get(__name__)
@@ -34,7 +36,7 @@ class Outcome:
             (also to take a report), or what was written is damaged.
     """
 
-    result: ResultManifest | None
+    result: ResultManifest | PredictionManifest | None
     report: Failure | None
     damage: ingest.DamagedError | None
     broken: bool
@@ -53,11 +55,14 @@ def outcome_of(context: Context, view: View, run: Run, damage: ingest.DamagedErr
     """
     if not run.status.over:
         return Outcome(None, None, damage, broken=False)
-    result = scores = reasons = None
+    result: ResultManifest | PredictionManifest | None = None
+    scores = reasons = None
     try:
-        result = _result(context, view)
-        if result is not None:
-            scores, reasons = _tables(context, view, result)
+        if view.task is Task.PREDICT:
+            result = ingest.read_prediction(context.store, view.job_id, _sample_count(context, view))
+        elif (trained := _result(context, view)) is not None:
+            result = trained
+            scores, reasons = _tables(context, view, trained)
     except ingest.DamagedError as error:
         damage = damage or error
     try:
@@ -84,6 +89,11 @@ def _result(context: Context, view: View) -> ResultManifest | None:
         what = f"the run left {done} of {result.epochs} epochs in the store"
         raise ingest.DamagedError(what, mark=keys.result_manifest(view.job_id))
     return result
+
+
+def _sample_count(context: Context, view: View) -> int:
+    with context.database.read() as session:
+        return datasets.version(session, view.spec.dataset_id, view.spec.dataset_version).sample_count
 
 
 def _tables(context: Context, view: View, result: ResultManifest) -> tuple[pa.Table, pa.Table | None]:

@@ -25,7 +25,7 @@ from service.jobs import ingest, transitions
 from service.jobs.capacity import never_fits
 from service.jobs.cluster import Endpoint
 from service.jobs.failures import explain, impossible, too_slow
-from service.jobs.intake import View, take_environment, take_in, view_of
+from service.jobs.intake import View, request_of, take_environment, take_in, view_of
 from service.jobs.lag import IngestLag
 from service.jobs.lifecycle import Action, State, decide
 from service.jobs.metrics_listener import listening
@@ -36,7 +36,6 @@ from service.main import open_context
 from service.metrics import Metrics
 from service.settings import Settings
 from workers.contract import keys
-from workers.contract.request import TrainRequest
 from workers.contract.store import StoreUnavailable
 
 log = logging.get(__name__)
@@ -143,7 +142,7 @@ class Reconciler:
     def _submit(self, view: View, ray: RayJobs, *, new_attempt: bool) -> None:
         store = self._context.store
         if not store.exists(keys.request(view.job_id)):
-            request = TrainRequest(job_id=view.job_id, spec=view.spec)
+            request = request_of(view)
             store.put(keys.request(view.job_id), request.model_dump_json().encode(), "application/json")
         attempt = view.attempt
         if new_attempt:
@@ -198,7 +197,7 @@ class Reconciler:
         elif action is Action.TIME_OUT:
             transitions.fail(context, view, too_slow(view.spec, epochs_done(context, view)), tail)
         elif outcome.result is not None:
-            if transitions.succeed(context, view, outcome.result, outcome.scores, outcome.reasons, tail):
+            if transitions.succeed(context, view, outcome, tail):
                 self._drop_checkpoints(view)
         else:
             failure = outcome.report or explain(run, view.tries, tail, str(outcome.damage or ""))

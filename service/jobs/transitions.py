@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from service import logging
@@ -16,8 +15,10 @@ from service.db import jobs
 from service.db.tables import Job
 from service.jobs.intake import View, unchanged
 from service.jobs.lifecycle import State
+from service.jobs.outcome import Outcome
 from service.jobs.submission import submission_id
-from workers.contract.request import Failure, ResultManifest
+from workers.contract.prediction import PredictionManifest
+from workers.contract.request import Failure
 
 log = logging.get(__name__)
 
@@ -57,13 +58,14 @@ def running(context: Context, view: View) -> bool:
     return _change(context, view, change)
 
 
-def succeed(
-    context: Context, view: View, result: ResultManifest, scores: pa.Table | None, reasons: pa.Table | None, tail: str
-) -> bool:
-    """The run is over and has left its result: scores of held-out samples, and reasons, if there are any."""
+def succeed(context: Context, view: View, outcome: Outcome, tail: str) -> bool:
+    """The run is over and has left its result."""
 
     def change(session: Session, job: Job) -> None:
-        jobs.add_result(session, job, result, scores, reasons)
+        if isinstance(outcome.result, PredictionManifest):
+            jobs.add_prediction(session, job, outcome.result)
+        elif outcome.result is not None:
+            jobs.add_result(session, job, outcome.result, outcome.scores, outcome.reasons)
         jobs.end_attempt(session, job, tail)
         jobs.set_state(session, job, State.SUCCEEDED)
 

@@ -9,6 +9,7 @@ from service.db import jobs
 from service.db.tables import DatasetVersion, Job
 from service.errors import FieldError, Invalid
 from service.jobs.lifecycle import State
+from service.jobs.tasks import Task
 from workers.contract.request import JobSpec
 
 SIZED = {"UNETR"}  # networks whose weights depend on the size of what they are shown
@@ -33,8 +34,9 @@ def check(session: Session, spec: JobSpec, project_id: str, version: DatasetVers
     if before is None or before.project_id != project_id:
         reason, hint = f"there is no job {spec.warm_start!r} in the project of the dataset", "GET /v1/models lists them"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field="warm_start", reason=reason, hint=hint)])
-    if before.state != State.SUCCEEDED:
-        reason = f"job {before.id} has no model: it is {before.state}"
+    if before.task != Task.TRAIN or before.state != State.SUCCEEDED:
+        why = f"it is {before.state}" if before.task == Task.TRAIN else "it predicts"
+        reason = f"job {before.id} has no model: {why}"
         hint = "wait for its end, or name another"
         raise Invalid(f"{reason[0].upper()}{reason[1:]}.", [FieldError(field="warm_start", reason=reason, hint=hint)])
     if faults := _differences(session, before, spec, version):

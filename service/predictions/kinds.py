@@ -1,13 +1,7 @@
-"""What of a prediction can be asked for, apart from what computes it: the command line loads nothing heavy."""
+"""What of a prediction can be asked for, as the worker's contract has it."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from workers.contract.outputs import Output
 
-
-class Output(StrEnum):
-    """One answer of a model."""
-
-    MASK = "mask"
-    PROBABILITIES = "probabilities"
-    UNCERTAINTY = "uncertainty"
+__all__ = ["Output"]

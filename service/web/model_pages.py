@@ -6,11 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from sqlalchemy.orm import Session
 
 from service.api.dependencies import SessionDep
 from service.api.model_comparison import MOST_MODELS, comparison
 from service.api.models import resource
+from service.datasets.rows import channel_names
 from service.db import datasets, jobs, models
+from service.db.tables import Dataset, DatasetVersion, Job
 from service.errors import ServiceError
 from service.models import card
 from service.models.knowing import known
@@ -116,5 +119,20 @@ def show_model(request: Request, model_id: str, session: SessionDep, visitor: Vi
         "others": others,
         "moves": moves,
         "may_train": train,
+        "predictable": predictable(session, job) if train else [],
     }
     return page(request, "model.html", values)
+
+
+def predictable(session: Session, job: Job) -> list[tuple[Dataset, DatasetVersion]]:
+    """The newest versions of the project's datasets that seem to be of the model's kind; the POST looks closer."""
+    mine = datasets.version(session, job.dataset_id, job.dataset_version)
+    found = datasets.page(session, job.project_id, SHOWN, None)
+    newest = datasets.newest_versions(session, [dataset.id for dataset in found])
+    kind = (mine.spatial_dims, len(mine.mask_values), len(channel_names(mine)))
+    return [
+        (dataset, version)
+        for dataset in found
+        if (version := newest.get(dataset.id))
+        and (version.spatial_dims, len(version.mask_values), len(channel_names(version))) == kind
+    ]

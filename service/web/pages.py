@@ -26,6 +26,8 @@ from service.roles import Caller, Role
 from service.slices import Place
 from service.web.charts import points
 from service.web.job_live import live
+from service.web.predictions import prediction_values
+from workers.contract.prediction import PredictSpec
 
 FOLDER = Path(__file__).parent
 PER_PAGE = 24
@@ -143,7 +145,7 @@ def show_home(request: Request, session: SessionDep, visitor: VisitorDep) -> Res
     found = datasets.page(session, visitor.project_id, 50, None)
     newest = datasets.newest_versions(session, [dataset.id for dataset in found])
     newest_shown = [(dataset, version_resource(newest[dataset.id])) for dataset in found if dataset.id in newest]
-    listed = jobs.page_of_jobs(session, seen=visitor.project_id, state=None, after=None, limit=100)
+    listed = jobs.page_of_jobs(session, seen=visitor.project_id, limit=100)
     values = {
         "datasets": newest_shown,
         "jobs": [resource(job) for job in listed],
@@ -163,12 +165,14 @@ def show_job(
     contains: Annotated[str, Query(alias="name", max_length=255)] = "",
     number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
 ) -> Response:
-    """A job live, and below it the samples whose labels it doubts most."""
+    """A job live, and below it the samples whose labels it doubts most; or what it predicts."""
     if visitor is None:
         return to_sign_in(request)
     job = jobs.get_job(session, job_id)
     if job is None or not visitor.sees(job.project_id):
         return missing(request, f"There is no job {job_id}.")
+    if isinstance(spec := jobs.spec_of(job), PredictSpec):
+        return page(request, "prediction_job.html", prediction_values(session, job, spec, visitor))
     order_by = order_by if order_by in jobs.ORDERS else "score"
     filters = SampleFilter(name_contains=contains or None).conditions(job)
     total = jobs.count_samples(session, job, filters)

@@ -28,7 +28,7 @@ def show_review(
     """All samples of a job to look through and decide about; the page asks the API for whatever is on the screen."""
     if visitor is None:
         return to_sign_in(request)
-    job = jobs.get_job(session, job_id)
+    job = jobs.get_training(session, job_id)
     if job is None or not visitor.sees(job.project_id):
         return missing(request, f"There is no job {job_id}.")
     version = datasets.version(session, job.dataset_id, job.dataset_version)
@@ -67,7 +67,7 @@ def show_before_and_after(
     """What a review came to: a job beside the newest one over an earlier version, and the samples that differ."""
     if visitor is None:
         return to_sign_in(request)
-    job = jobs.get_job(session, job_id)
+    job = jobs.get_training(session, job_id)
     if job is None or not visitor.sees(job.project_id):
         return missing(request, f"There is no job {job_id}.")
     earlier = jobs.earlier_job(session, job)

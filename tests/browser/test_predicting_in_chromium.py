@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,10 @@ from playwright.sync_api import Page, expect
 from service.api.dependencies import Context
 from tests.browser.reviewing import serious
 from tests.served_models import exported, serve
+from workers.contract.inference import open_volume
+from workers.export.comparison import by_network
 from workers.export.workplace import Workplace
+from workers.predict import load_model
 
 pytestmark = pytest.mark.real
 
@@ -70,3 +74,29 @@ def test_the_page_of_a_model_without_onnx_does_not_offer_it(page: Page, url: str
     page.goto(f"{url}/jobs/{finished_job}")
     expect(page.locator("#samples")).to_be_visible()
     expect(page.locator("#try")).to_have_count(0)
+
+
+@pytest.fixture(scope="module")
+def of_volumes(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A model of volumes of one channel."""
+    return exported(tmp_path_factory.mktemp("model"), "volumes")
+
+
+def test_a_volume_s_mask_is_saved_on_the_volume_s_own_grid(
+    sign_in: Callable[..., Page], url: str, context: Context, finish_job: Callable[..., str], of_volumes: Workplace
+) -> None:
+    page = sign_in()
+    page.goto(f"{url}/jobs/{serve(context, finish_job, of_volumes)}")
+    file = of_volumes.cases()[0][0]
+    page.get_by_label("Choose a file").set_input_files(file)
+    expect(page.locator("#try-status")).to_contain_text("the mask is there", timeout=60_000)
+    expect(page.locator("#try-picture")).to_be_hidden()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the mask").click()
+    assert saved.value.suggested_filename.endswith("-mask.nii.gz")
+    mask, volume = open_volume(Path(saved.value.path()).read_bytes()), nib.load(file)
+    assert mask.shape == volume.shape
+    np.testing.assert_allclose(mask.affine, volume.affine)
+    network = load_model(of_volumes.root)[0]
+    expected = open_volume(by_network(of_volumes.about(), network)([file]).encoded).dataobj
+    assert (np.asanyarray(mask.dataobj) != np.asanyarray(expected)).mean() < 1e-4

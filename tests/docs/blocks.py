@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUN = ("sh", "python")
-SHOWN = ("text", "yaml", "ini", "json")  # what a reader looks at or copies into a file
+SHOWN = ("text", "yaml", "ini", "json", "toml")  # what a reader looks at or copies into a file
 
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 

@@ -18,7 +18,7 @@ from tests.docs.blocks import ROOT, Block
 # Which commands make something; what they print last is what `ds-…` and the like mean from then on.
 MAKES = {
     "ds": r"dale upload|/v1/datasets\"",
-    "job": r"dale train|dale reproduce|--again|/v1/jobs\"",
+    "job": r"dale train|dale reproduce|--again|/v1/jobs\"|/v1/jobs:predict\"",
     "prj": r"dale projects create",
     "key": r"dale keys create",
     "upl": r"/v1/uploads\"",

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import signal
 import sys
 import time
+import zipfile
 
 import pyarrow as pa
 
 from workers.contract import keys, tables
 from workers.contract.environment import Environment, Machine, Worker
 from workers.contract.evaluation import Evaluation
+from workers.contract.prediction import PredictionManifest
 from workers.contract.request import (
     EpochManifest,
     Failure,
@@ -116,6 +119,33 @@ def write_result(
         reasons=doubted,
         predictions=False,
         maps=maps,
+    )
+    store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
+
+
+def write_prediction(
+    store: ObjectStore,
+    job_id: str,
+    attempt: int,
+    samples: int,
+    members: dict[str, bytes] | None = None,
+    metrics: dict[str, float] | None = None,
+) -> None:
+    """What a prediction job leaves: a zip for each member, and the table."""
+    files = []
+    contents = {"samples.csv": b"ordinal,name\n", "samples.parquet": b"PAR1"}
+    for number, (name, content) in enumerate((members or {"masks/a.png": b"a", "masks/b.png": b"b"}).items()):
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name), content)
+        contents[f"masks-{number:06}.zip"] = sink.getvalue()
+    for name, content in contents.items():
+        key = keys.result(job_id, name)
+        store.put(key, content)
+        facts = {"name": name, "key": key, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        files.append(ResultFile.model_validate(facts | {"media_type": "application/octet-stream"}))
+    manifest = PredictionManifest(
+        job_id=job_id, attempt=attempt, samples=samples, metrics=metrics or {"dice": 0.5}, files=files
     )
     store.put(keys.result_manifest(job_id), manifest.model_dump_json().encode())
 

@@ -68,17 +68,36 @@ def predict(about: dict[str, Any], network: Network, sources: Sequence[bytes | P
     """
     if len(sources) != about["files"]:
         raise ValueError(f"the model needs {about['files']} files for an image, not {len(sources)}")
-    values = np.array(about["mask_values"])
-    values = values.astype(np.min_scalar_type(values.max()))
     if about["spatial_dims"] == 3:
         files = [open_volume(source) for source in sources]
         image = normalise(volume_channels(files), about)
         probabilities = softmax(over_windows(network, image, about["patch_size"], about["sliding_window"]["overlap"]))
-        return Prediction(probabilities, encode_volume(values[probabilities.argmax(0)], files[0]))
-    pixels = image_channels(sources, about["image_size"])
-    squares = softmax(network(normalise(pixels, about)[None])[0])
-    probabilities = np.stack([to_own_size(square, *_size(sources[0])) for square in squares])
-    return Prediction(probabilities, encode_image(values[probabilities.argmax(0)]))
+        return Prediction(probabilities, encode_volume(mask_values(about)[probabilities.argmax(0)], files[0]))
+    return from_logits(about, network(to_input(about, sources)[None])[0], sources[0])
+
+
+def to_input(about: dict[str, Any], sources: Sequence[bytes | Path]) -> NDArray[np.float32]:
+    """An image as the network sees it, (channels, S, S), from its files."""
+    return normalise(image_channels(sources, about["image_size"]), about)
+
+
+def from_logits(about: dict[str, Any], logits: NDArray[np.float32], source: bytes | Path) -> Prediction:
+    """What logits (C, S, S) say of an image, in its own size.
+
+    Args:
+        about: the model's `model.json`.
+        logits: the network's answer.
+        source: the image's file, the first of several.
+    """
+    size = _size(source)
+    probabilities = np.stack([to_own_size(square, *size) for square in softmax(logits)])
+    return Prediction(probabilities, encode_image(mask_values(about)[probabilities.argmax(0)]))
+
+
+def mask_values(about: dict[str, Any]) -> NDArray[Any]:
+    """The value of each class in a mask, of the smallest type that holds them."""
+    values = np.array(about["mask_values"])
+    return values.astype(np.min_scalar_type(values.max()))
 
 
 def normalise(image: NDArray[Any], about: dict[str, Any]) -> NDArray[np.float32]:

@@ -77,6 +77,21 @@ def checkpoint(job_id: str, steps_done: int, name: str) -> str:
     return f"{checkpoints(job_id)}{steps_done}/{name}"
 
 
+def shards(job_id: str) -> str:
+    """Prefix of what the shards of a prediction job say of themselves; the number of the shard follows."""
+    return f"jobs/{job_id}/shards/"
+
+
+def shard(job_id: str, number: int) -> str:
+    """Commit mark of a shard (`prediction.PredictedShard`)."""
+    return f"{shards(job_id)}{number:06}.json"
+
+
+def shard_rows(job_id: str, number: int) -> str:
+    """What is known of each sample of a shard (`tables.predictions`)."""
+    return f"{shards(job_id)}{number:06}.parquet"
+
+
 def failure(job_id: str, attempt: int) -> str:
     """Why an attempt failed (`request.Failure`)."""
     return f"jobs/{job_id}/attempts/{attempt}/failure.json"

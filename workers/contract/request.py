@@ -207,7 +207,7 @@ class Progress(Model):
     epochs: int = Field(ge=1)
     step: int = Field(ge=0, description="steps done, over all epochs")
     steps: int = Field(ge=1, description="steps of the whole run")
-    loss: float
+    loss: float | None = Field(default=None, description="null where nothing is learned: a prediction is one epoch")
     samples_per_second: float
     eta_seconds: float
     heartbeat: float = Field(description="seconds since 1970, UTC")

@@ -105,6 +105,22 @@ AMONG = b"among"
 NEIGHBOURS_AT_ONCE = 1024  # rows of a row group
 
 
+def predictions(classes: int) -> pa.Schema:
+    """One row for each sample that was predicted; `area_1` is of the first foreground class, in `unit`."""
+    return pa.schema(
+        [
+            pa.field("ordinal", pa.int64(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("shard", pa.int32(), nullable=False),  # number of the zips in which the sample's files are
+            pa.field("dice", pa.float32()),  # with the given label, mean over the foreground classes
+            *(pa.field(f"area_{number}", pa.float64(), nullable=False) for number in range(1, classes)),
+            pa.field("unit", pa.string(), nullable=False),  # px of images, mm³ of volumes
+            pa.field("uncertainty_mean", pa.float32(), nullable=False),  # entropy of the classes, in [0, 1], 0 = sure
+            pa.field("uncertainty_max", pa.float32(), nullable=False),
+        ]
+    )
+
+
 def to_parquet(table: pa.Table, rows_at_once: int | None = None) -> bytes:
     """Serialise a table as one Parquet file, with so many rows in each row group."""
     sink = io.BytesIO()

@@ -38,8 +38,9 @@ if (!over.includes(job.dataset.state)) {
     const p = JSON.parse(event.data), bar = at("bar");
     bar.max = p.steps;
     bar.value = p.step;
-    at("eta").textContent =
-      `epoch ${p.epoch + 1} of ${p.epochs} · ${duration(p.eta_seconds)} left · ${p.samples_per_second.toFixed(0)} samples/s`;
+    const where = p.loss === null ? `${p.step} of ${p.steps} samples` : `epoch ${p.epoch + 1} of ${p.epochs}`;
+    const rate = p.samples_per_second.toFixed(p.samples_per_second < 10 ? 1 : 0);
+    at("eta").textContent = `${where} · ${duration(p.eta_seconds)} left · ${rate} samples/s`;
   });
   let pending = null;
   function refreshSoon() {
@@ -63,7 +64,7 @@ showLog().catch(() => {});
 job.addEventListener("click", async ({ target }) => {
   const deed = target.dataset?.deed;
   if (!deed) return;
-  if (deed === "delete" && !confirm("Delete this job with its history and its model? There is no way back.")) return;
+  if (deed === "delete" && !confirm("Delete this job with everything that it wrote? There is no way back.")) return;
   target.disabled = true;
   const path = `/v1/jobs/${job.dataset.id}`;
   const answer = await (deed === "delete" ? fetch(path, { method: "DELETE" }) : fetch(`${path}:${deed}`, { method: "POST" }));

@@ -1,4 +1,4 @@
-// Moves a model on, and saves what is said of it; nobody's change is overwritten unseen.
+// Moves a model on, saves what is said of it (nobody's change is overwritten unseen), and has it predict a dataset.
 import { problemOf } from "/static/forms.js";
 
 const model = document.getElementById("model"), problem = document.getElementById("problem");
@@ -11,7 +11,12 @@ async function change(fields) {
   });
   problem.hidden = answer.ok;
   if (answer.ok) return location.reload();
+  await tell(answer);
+}
+
+async function tell(answer) {
   const { detail, errors = [] } = await problemOf(answer);
+  problem.hidden = false;
   problem.textContent = [detail, ...errors.map((one) => `${one.field ?? ""} ${one.reason}`)].join(" ");
   problem.scrollIntoView({ block: "nearest" });
 }
@@ -31,4 +36,20 @@ document.getElementById("said")?.addEventListener("submit", (event) => {
   if (without === undefined) return change({ intended_use: said.get("intended_use"), description: said.get("description"), tags });
   problem.hidden = false;
   problem.textContent = `The tag "${without}" has no value: write key=value.`;
+});
+
+document.getElementById("predict")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const asked = new FormData(event.target), [dataset, version] = asked.get("dataset").split(":");
+  const body = {
+    model: model.dataset.id, dataset_id: dataset, dataset_version: Number(version), workers: Number(asked.get("workers")),
+    outputs: asked.has("uncertainty") ? ["mask", "uncertainty"] : ["mask"],
+  };
+  event.submitter.disabled = true; // once is enough
+  const answer = await fetch("/v1/jobs:predict", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  });
+  if (answer.ok) return location.assign(`/jobs/${(await answer.json()).id}`);
+  event.submitter.disabled = false;
+  await tell(answer);
 });

@@ -123,7 +123,7 @@ def test_images_are_pinned_run_without_root_and_copy_what_there_is(path: Path, r
 
 def test_the_service_image_has_no_torch_and_the_worker_image_a_choice() -> None:
     service, worker = ((ROOT / f"deploy/{name}.Dockerfile").read_text() for name in ("service", "worker"))
-    assert "'.[postgres,tracing]'" in service and "[train]" not in service
+    assert "'.[service,postgres,tracing]'" in service and "[train]" not in service
     assert "'.[train]'" in worker and "ARG PIP_EXTRA_INDEX_URL" in worker
 
 

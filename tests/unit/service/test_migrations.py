@@ -10,10 +10,12 @@ from sqlalchemy import Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.actions import Action
-from service.db import access, audit, migrations, models
+from service.db import access, audit, jobs, migrations, models
 from service.db.session import open_database
 from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
+from service.jobs.tasks import Task
 from service.roles import SERVICE, Role
+from workers.contract.prediction import PredictSpec
 
 
 def test_migrated_schema_is_the_one_of_the_tables(both_databases: str) -> None:
@@ -312,5 +314,32 @@ def test_jobs_that_had_succeeded_get_their_models(both_databases: str) -> None:
         row.state = "SUCCEEDED"
         assert models.register(session, row).number == 3
     migrations.downgrade(database.engine, "0013")
+    migrations.upgrade(database.engine)
+    database.close()
+
+
+def test_jobs_from_before_tasks_train_and_predictions_go_with_them(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine, "0015")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    new = {"datasets": {"project_id": DEFAULT_PROJECT}, "dataset_versions": {"train_count": 1}}
+    new["jobs"] = {"project_id": DEFAULT_PROJECT, "attempts_before": 0, "priority": 0}
+    with database.write.begin() as session:
+        for name, values in new.items():
+            for row in FIRST_ROWS[name]:
+                session.execute(insert(metadata.tables[name]), row | values)
+    migrations.upgrade(database.engine)
+    with database.write.begin() as session:
+        (job,) = session.scalars(select(Job))
+        assert job.task == Task.TRAIN
+        spec = PredictSpec(model_id=job.id, dataset_id=job.dataset_id)
+        predicted = jobs.add_job(session, "job-predicts", spec)
+        jobs.begin_attempt(session, predicted, "job-predicts-1")
+        assert predicted.task == Task.PREDICT
+        kept = job.id
+    migrations.downgrade(database.engine, "0015")
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM jobs")).scalars().all() == [kept]
     migrations.upgrade(database.engine)
     database.close()

@@ -30,7 +30,6 @@ from scipy.stats import entropy
 from service.api.dependencies import Context
 from service.db import access, projects
 from service.db.tables import DEFAULT_PROJECT
-from service.predictions.answers import uncertainty
 from service.predictions.limits import PredictionLimits
 from service.predictions.predictor import Predictor
 from service.predictions.sessions import Loaded, ModelFile, Sessions
@@ -39,6 +38,7 @@ from service.settings import Settings
 from tests.served_models import KINDS, exported, serve
 from tests.unit.service.scraping import Sample
 from workers import predict as trained
+from workers.contract.answers import uncertainty
 from workers.contract.store_local import LocalStore
 from workers.export.comparison import by_network
 from workers.export.workplace import Workplace

@@ -20,10 +20,12 @@ from PIL import Image
 
 from service.api.dependencies import SESSION_COOKIE, Context
 from service.db import access, jobs, projects
-from service.jobs.ingest import read_result
+from service.jobs.ingest import read_prediction, read_result
+from service.jobs.lifecycle import State
 from service.roles import Role
 from service.settings import Settings
 from tests.records import put_upload
+from workers.contract.prediction import PredictSpec
 from workers.contract.request import JobSpec
 
 NOBODY, READ, REVIEW, TRAIN, ADMIN, OPERATOR = "nobody", "read", "review", "train", "admin", "operator"
@@ -33,6 +35,7 @@ UNKNOWN = {
     "dataset": "ds-none",
     "job": "job-none",
     "queued": "queued-none",
+    "predicted": "predicted-none",
     "key": "key-none",
     "upload": "upl-none",
 }
@@ -43,9 +46,9 @@ SAMPLE = "case 1"
 class Row:
     """What a route answers.
 
-    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}` and `{key}`: then the route is
-    tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what it shows is
-    looked through.
+    `path` and `body` may name `{project}`, `{dataset}`, `{upload}`, `{job}`, `{queued}`, `{predicted}`, `{key}`: then
+    the route is tried with those of the caller's own project, those of another, and some that nobody has. `lists`: what
+    it shows is looked through.
     """
 
     needs: str
@@ -164,6 +167,7 @@ ROWS = {
     # Jobs
     "GET /v1/jobs": Row(READ, lists=True),
     "POST /v1/jobs": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}"}}),
+    "POST /v1/jobs:predict": Row(TRAIN, 202, foreign=422, body={"json": {"dataset_id": "{dataset}", "model": "{job}"}}),
     "GET /v1/jobs/schema": Row(READ),
     "GET /v1/jobs/{job_id}": Row(READ, path="/v1/jobs/{job}"),
     "PATCH /v1/jobs/{job_id}": Row(TRAIN, path="/v1/jobs/{queued}", body={"json": {"priority": -1}}),
@@ -176,6 +180,10 @@ ROWS = {
     "GET /v1/jobs/{job_id}/logs": Row(READ, 503, path="/v1/jobs/{job}/logs"),  # it is on the cluster
     "GET /v1/jobs/{job_id}/held-out": Row(READ, path="/v1/jobs/{job}/held-out"),
     "GET /v1/jobs/{job_id}/metrics": Row(READ, path="/v1/jobs/{job}/metrics"),
+    "GET /v1/jobs/{job_id}/files": Row(READ, path="/v1/jobs/{predicted}/files"),
+    "GET /v1/jobs/{job_id}/files/{name}": Row(READ, path="/v1/jobs/{predicted}/files/samples.csv"),
+    "HEAD /v1/jobs/{job_id}/files/{name}": Row(READ, path="/v1/jobs/{predicted}/files/samples.csv"),
+    "GET /v1/jobs/{job_id}/predictions": Row(READ, path="/v1/jobs/{predicted}/predictions"),
     "GET /v1/jobs/{job_id}/environment": Row(READ, path="/v1/jobs/{job}/environment"),
     "GET /v1/jobs/{job_id}/samples": Row(READ, path="/v1/jobs/{job}/samples"),
     "GET /v1/jobs/{job_id}/samples:order": Row(READ, path="/v1/jobs/{job}/samples:order"),
@@ -329,6 +337,15 @@ def world(
         for side in sides:
             side["queued"] = side["job"].replace("job", "queued")
             jobs.add_job(session, side["queued"], JobSpec(dataset_id=side["dataset"]))
+            side["predicted"] = side["job"].replace("job", "predicted")
+            spec = PredictSpec(model_id=side["job"], dataset_id=side["dataset"])
+            predicted = jobs.add_job(session, side["predicted"], spec)
+            scripted.write_prediction(context.store, predicted.id, 1, 6)
+            made = read_prediction(context.store, predicted.id, 6)
+            assert made is not None
+            jobs.add_prediction(session, predicted, made)
+            for state in (State.STARTING, State.RUNNING, State.SUCCEEDED):
+                jobs.set_state(session, predicted, state)
     keys = {who: access.new_key() for who in CALLERS if who != NOBODY}
     with context.sessions.begin() as session:
         for who, key in keys.items():

@@ -3,11 +3,14 @@
 import pytest
 from ray.train import WorkerGroupError
 
+from workers.contract.prediction import PredictSpec
 from workers.contract.request import JobSpec
 from workers.contract.store import StoreUnavailable
 from workers.data import SampleUnreadable
 from workers.failures import describe
 from workers.network import NetworkRefused
+from workers.predicting.finish import ShardsMissing
+from workers.predicting.model import ModelUnusable
 from workers.warm_start import WarmStartRefused
 
 SPEC = JobSpec(dataset_id="ds-1", batch_size=64)
@@ -43,6 +46,16 @@ def test_an_unreadable_sample_is_named_with_its_dataset_version_whoever_fails_wi
         assert failure.cause == "sample 'a' (number 3) cannot be read: x, in version 3 of dataset ds-1"
         assert (failure.kind, "--exclude" in failure.hint) == ("data", True)
         assert "SampleUnreadable" in failure.detail
+
+
+def test_of_a_prediction_it_is_told_what_a_prediction_can_change() -> None:
+    spec = PredictSpec(model_id="job-1", dataset_id="ds-1", batch_size=8)
+    failure = describe(WorkerGroupError("failed", {0: MemoryError("out of memory")}), spec)
+    assert (failure.kind, failure.cause) == ("out_of_memory", "worker 0: out of memory at batch_size 8")
+    assert "batch_size 4" in failure.hint
+    gone = describe(WorkerGroupError("failed", {0: ModelUnusable("job job-1 has no model any more")}), spec)
+    assert (gone.kind, gone.cause) == ("data", "job job-1 has no model any more")
+    assert describe(ShardsMissing("shard 3 of 9 was not written"), spec).kind == "store"
 
 
 def test_out_of_memory_names_the_worker_and_the_batch_size_to_try() -> None:

@@ -16,7 +16,7 @@ from service.api.dependencies import Context
 from service.cli import app
 from service.cli.sample_options import page_address
 from service.client import Client, Refused
-from service.client.samples import SampleQuery
+from service.client.queries import SampleQuery
 from service.db.tables import JobSample, Sample
 from service.reviews.decisions import Decision, DecisionState
 from service.reviews.reasons import ReasonKind

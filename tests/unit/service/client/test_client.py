@@ -14,8 +14,9 @@ import pytest
 from fastapi import FastAPI
 
 from service.cli.packing import as_archive
-from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable, pictures, transfer
-from service.client.sse import parse_events
+from service.client import Client, DamagedFile, Event, JobSpec, Refused, Unreachable
+from service.client.files import CountedFile, file_name
+from service.client.sse import EventParser
 from service.client.transfer import download
 from service.jobs.lifecycle import State
 
@@ -43,8 +44,8 @@ def test_maps_lie_in_the_folder_whatever_a_sample_is_called(dale: Client, finish
     assert set(tmp_path.iterdir()) - before == {folder}
     assert sorted(path.suffix for path in folder.iterdir()) == [".png", ".webp"], "nothing in part"
     for name in ("../up", "..", ".", "/etc/x"):
-        assert (folder / f"{pictures._file_name(name)}.png").parent == folder
-        assert not pictures._file_name(name).startswith(".")
+        assert (folder / f"{file_name(name)}.png").parent == folder
+        assert not file_name(name).startswith(".")
 
 
 def test_upload_never_holds_the_file_in_memory(dale: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,13 +55,13 @@ def test_upload_never_holds_the_file_in_memory(dale: Client, tmp_path: Path, mon
     archive = tmp_path / "big.zip"
     archive.write_bytes(b"PK" + bytes(8 << 20))
 
-    def read(self: transfer.CountedFile, size: int | None = -1, /) -> bytes:
+    def read(self: CountedFile, size: int | None = -1, /) -> bytes:
         nonlocal largest
         data = original(self, -1 if size is None else size)
         largest = max(largest, len(data))
         return data
 
-    monkeypatch.setattr(transfer.CountedFile, "read", read)
+    monkeypatch.setattr(CountedFile, "read", read)
     with pytest.raises(Refused):
         dale.upload(archive)
     assert 0 < largest <= 1 << 20
@@ -186,7 +187,9 @@ def test_follow_takes_a_broken_stream_up_again_behind_the_last_event(dale: Clien
 
 def test_parse_events_by_the_standard() -> None:
     text = ': hello\n\nid: 1\nevent: a\ndata: {"x":\ndata:  2}\n\nretry: 3\ndata:1\n\nevent: cut\ndata: 1'
-    assert list(parse_events(iter(text.split("\n")))) == [Event("a", {"x": 2}, "1"), Event("message", 1, None)]
+    parser = EventParser()
+    events = [event for line in text.split("\n") if (event := parser.feed(line))]
+    assert events == [Event("a", {"x": 2}, "1"), Event("message", 1, None)]
 
 
 def test_fetch_verifies_and_names_files(dale: Client, model_job: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from service.api.dependencies import Context
 from service.cli import app as command
 from service.client import Client, Refused
-from service.client.predictions import cases, stem
+from service.client.files import cases, stem
 from tests.conftest import API_KEY
 from tests.served_models import exported, serve
 from workers.contract import inference

@@ -228,7 +228,9 @@ def test_labels_that_are_all_empty(upload: Any) -> None:
     members = nnunet()
     for name in ("case_000", "case_001"):
         members[f"labelsTr/{name}.nii.gz"] = nifti(np.zeros((8, 8, 8), np.uint8))
-    assert "every label is empty" in upload.faults(members)[None].reason
+    checked = upload.check(members)
+    assert checked.mask_values == [0, 1]
+    assert "every label is empty" in next(one.reason for one in checked.warnings if one.file == "dataset.json")
 
 
 def test_images_and_volumes_do_not_mix(upload: Any) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.predictions.kinds import Output
 from workers.contract import inference
 from workers.contract.inference import Prediction
+from workers.contract.outputs import Output
 
 PNG, NIFTI, NUMPY, ZIP = "image/png", "application/gzip", "application/octet-stream", "application/zip"
 SAME_MOMENT = (1980, 1, 1, 0, 0, 0)  # zip's first; so equal contents make equal files
@@ -29,7 +29,18 @@ class Answer:
     content: bytes
 
 
-def answer(found: Prediction, outputs: Sequence[Output], source: Path) -> Answer:
+def encoded(found: Prediction, output: Output, source: bytes | Path) -> Answer:
+    """One output as a file.
+
+    Args:
+        found: the prediction.
+        output: which.
+        source: what it was made from, the first channel; of a volume: whose place the file has.
+    """
+    return (_of_volume if found.probabilities.ndim == 4 else _of_image)(found, output, source)
+
+
+def answer(found: Prediction, outputs: Sequence[Output], source: bytes | Path) -> Answer:
     """The file that was asked for; of several a zip.
 
     Args:
@@ -37,8 +48,7 @@ def answer(found: Prediction, outputs: Sequence[Output], source: Path) -> Answer
         outputs: at least one.
         source: what it was made from; of a volume: whose place the answer has.
     """
-    encode = _of_volume if found.probabilities.ndim == 4 else _of_image
-    files = [encode(found, output, source) for output in dict.fromkeys(outputs)]
+    files = [encoded(found, output, source) for output in dict.fromkeys(outputs)]
     if len(files) == 1:
         return files[0]
     sink = io.BytesIO()
@@ -63,7 +73,7 @@ def uncertainty(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.clip(entropy / np.float32(np.log(len(probabilities))), 0, 1))
 
 
-def _of_image(found: Prediction, output: Output, _source: Path) -> Answer:
+def _of_image(found: Prediction, output: Output, _source: bytes | Path) -> Answer:
     if output is Output.MASK:
         return Answer("mask.png", PNG, found.encoded)
     sink = io.BytesIO()
@@ -75,7 +85,7 @@ def _of_image(found: Prediction, output: Output, _source: Path) -> Answer:
     return Answer("uncertainty.png", PNG, sink.getvalue())
 
 
-def _of_volume(found: Prediction, output: Output, source: Path) -> Answer:
+def _of_volume(found: Prediction, output: Output, source: bytes | Path) -> Answer:
     if output is Output.MASK:
         return Answer("mask.nii.gz", NIFTI, found.encoded)
     values = found.probabilities if output is Output.PROBABILITIES else uncertainty(found.probabilities)
