@@ -122,7 +122,8 @@ class Reader:
         output = "".join(said)
         for kind, makes in MAKES.items():
             if re.search(makes, command) and (found := re.findall(rf"\b{kind}-[0-9a-z]{{8,}}\b", output)):
-                self.ids[kind] = found[-1]
+                made = [one for one in found if one != self.ids.get(kind)]  # not what it is made from
+                self.ids[kind] = (made or found)[-1]
         return output, int(line.split()[-1])
 
     def typed(self, command: str) -> str:
