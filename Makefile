@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST ?= --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-real bench client check format clean
+.PHONY: help setup demo test test-real bench docs client check format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make the virtual environment with pinned dependencies
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,train,postgres,tracing,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,train,postgres,tracing,dev,docs]'
 	touch $@
 
 demo: $(STAMP)  ## the main job, end to end; DATA=folder uses your own images/ and masks/
@@ -30,6 +30,10 @@ test-real: $(STAMP)  ## the slower tests on real parts: PostgreSQL, S3, Ray, Chr
 
 bench: $(STAMP)  ## quick benchmarks against peers, into build/bench.json; ONLY=name runs one
 	$(BIN)/python -m tests.benchmarks.bench $(if $(ONLY),--only '$(ONLY)')
+
+docs: $(STAMP)  ## the documentation site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 client: $(STAMP)  ## write the synchronous client from the asynchronous one
 	$(BIN)/python -P service/client/from_async.py

@@ -19,4 +19,4 @@ class ByFile(LoadScopeScheduling):
 
 def starts_ray(nodeid: str) -> bool:
     """Whether a test is in one of the rooms whose tests start Ray."""
-    return nodeid.startswith(("tests/integration/", "tests/e2e/"))
+    return nodeid.startswith(("tests/integration/", "tests/e2e/", "tests/docs/"))

@@ -21,7 +21,7 @@ from workers.contract.request import NetworkSpec
 
 pytestmark = pytest.mark.real
 KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs/models.md"
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:
@@ -124,13 +124,13 @@ def test_from_folder_to_model_and_nothing_left_behind(folder: Path) -> None:
 
 
 def _check_model(folder: Path, url: str) -> None:
-    """The README's lines, run as they are printed, segment as our own command does."""
+    """The guide's lines, run as they are printed, segment as our own command does."""
     images = sorted((folder / "noisy/heldout/images").iterdir())
     held_out = ("--images", "noisy/heldout/images", "--masks", "noisy/heldout/masks")
     answer = command(folder, url, "workers.predict", "--model", "model", "--out", "predicted", *held_out)
     assert set(json.loads(answer)["dice"]) == {path.stem for path in images}
 
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (lines,) = [block for block in blocks if "load_state_dict" in block]
     size = 32
     Image.open(images[0]).resize((size, size), Image.Resampling.BILINEAR).save(folder / "lesion.png")

@@ -12,7 +12,7 @@ def conventions(description: dict[str, Any]) -> dict[str, Any]:
     """The entries `input`, `output`, `preprocessing`, `postprocessing`; of volumes `sliding_window` and `spacing` too.
 
     Args:
-        description: `workers.artifacts.describe_model`.
+        description: `workers.description.describe_model`.
     """
     volume = description["spatial_dims"] == 3
     return (_of_volumes if volume else _of_images)(description)

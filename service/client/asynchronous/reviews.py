@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from service.axes import Axis
 from service.client.asynchronous.connection import Connection
@@ -13,6 +12,7 @@ from service.client.asynchronous.jobs import TRAIN_TIMEOUT
 from service.client.errors import check, reaching
 from service.client.wire import given, idempotency, part
 from service.resources.agreement import AgreementList, AgreementResource
+from service.resources.datasets import Split
 from service.resources.deciding import ReviewResource
 from service.resources.finishing import Finished
 from service.resources.other_masks import Annotations
@@ -34,7 +34,7 @@ class Reviews(Connection):
         version: int,
         *,
         decision: Decision | None = None,
-        split: Literal["train", "test"] | None = None,
+        split: Split | None = None,
     ) -> AsyncIterator[ReviewResource]:
         """What is decided of a version's labels, or of one split of them, in the order of the samples' names."""
         url = f"{_version(dataset_id, version)}/reviews"

@@ -1,4 +1,4 @@
-"""The README names only what there is."""
+"""README and guides name only what there is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from service.cli import app as commands
 
 ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text()
-DATASETS = (ROOT / "docs/datasets.md").read_text()
-COMMANDS = (ROOT / "docs/commands.md").read_text()
+TEXTS = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 
 
 def test_its_commands_and_options_exist() -> None:
     known = dict(typer.main.get_command(commands).commands)  # type: ignore[attr-defined]
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README + DATASETS + COMMANDS, re.DOTALL))
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", TEXTS, re.DOTALL))
     for group in ("keys", "projects", "review", "models", "cross-validations"):
         known |= {f"{group} {name}": command for name, command in known[group].commands.items()}
     used = re.findall(
@@ -35,7 +34,7 @@ def test_its_commands_and_options_exist() -> None:
 
 
 def test_its_addresses_exist(client: TestClient, app: FastAPI) -> None:
-    paths = {path.split("?")[0] for path in re.findall(r"\$DALE(/v1/[^\"\s]*)", README + DATASETS)}
+    paths = {path.split("?")[0] for path in re.findall(r"\$DALE(/v1/[^\"\s]*)", TEXTS)}
     assert len(paths) >= 8
     routes = [re.sub(r"\{\w+\}", "[^/]+", path) for path in app.openapi()["paths"]]
     for path in paths:
