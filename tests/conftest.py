@@ -36,7 +36,7 @@ from tests.records import succeed
 from tests.sharing import ByFile, starts_ray
 from workers.contract import keys
 from workers.contract.request import JobSpec
-from workers.contract.tables import TEST
+from workers.contract.tables import TEST, VALIDATION
 
 API_KEY = "dale_tests-3f9Qm2Lr8Vx0Zk5Wc7Yd1"
 SCRIPTED_WORKER = Path(__file__).parent / "integration" / "scripted_worker.py"
@@ -176,12 +176,16 @@ def stranger(app: FastAPI) -> TestClient:
 def add_dataset(context: Context) -> Callable[..., str]:
     """Put a dataset version into the database, without files: `add_dataset(names) -> dataset id`.
 
-    The last `held_out` of its samples are not trained on.
+    The last `held_out` of its samples are not trained on, nor are the `validation` before them.
     """
 
-    def add(names: list[str] | int = 6, project_id: str = DEFAULT_PROJECT, held_out: int = 0) -> str:
+    def add(
+        names: list[str] | int = 6, project_id: str = DEFAULT_PROJECT, held_out: int = 0, validation: int = 0
+    ) -> str:
         names = [f"case_{number:03}" for number in range(names)] if isinstance(names, int) else names
         dataset_id = f"ds-{secrets.token_hex(8)}"
+        trained = len(names) - held_out - validation
+        splits = [None] * trained + [VALIDATION] * validation + [TEST] * held_out
         with context.sessions.begin() as session:
             session.add(Dataset(id=dataset_id, project_id=project_id, name="lesions"))
             session.flush()
@@ -190,7 +194,8 @@ def add_dataset(context: Context) -> Callable[..., str]:
                     dataset_id=dataset_id,
                     number=1,
                     sample_count=len(names),
-                    train_count=len(names) - held_out,
+                    train_count=trained,
+                    validation_count=validation,
                     mask_values=[0, 255],
                     warnings=[],
                 )
@@ -207,7 +212,7 @@ def add_dataset(context: Context) -> Callable[..., str]:
                     width=64,
                     height=48,
                     foreground=0.25,
-                    split=TEST if ordinal >= len(names) - held_out else None,
+                    split=splits[ordinal],
                 )
                 for ordinal, name in enumerate(names)
             )

@@ -5,9 +5,6 @@ The manifest is written last, after a barrier: whoever finds it finds everything
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pyarrow as pa
 import structlog
 import torch
@@ -16,25 +13,35 @@ from torch import Tensor, nn
 
 import dale
 from workers.contract import keys, tables
-from workers.contract.evaluation import Evaluation
-from workers.contract.request import EpochManifest, ResultFile, ResultManifest, Shard
+from workers.contract.request import (
+    BestWeights,
+    EpochManifest,
+    KeptCheckpoint,
+    ResultFile,
+    ResultManifest,
+    Shard,
+    WrittenObject,
+)
 from workers.data import Samples, Statistics, to_masks, to_network
 from workers.dataset import AnySamples
+from workers.description import describe_model
 from workers.doubt import doubts, doubts_of_volume, encode_doubts
 from workers.exchange import gather
 from workers.export.publish import publish_exports
 from workers.images import decode_mask, encode_mask
 from workers.learner import Learner
 from workers.neighbours import Looks
-from workers.nifti import PERCENTILES
 from workers.reasons import Reasons
 from workers.run import Run
 from workers.scores import Scores
 from workers.sliding import volume_logits
+from workers.validation import read_best
 from workers.volumes import Volumes
 
 log = structlog.get_logger()
 PREDICTION_BATCH = 32
+WEIGHTS = "model.safetensors"  # of the checkpoint that is delivered
+BINARY = "application/octet-stream"
 
 
 def missing_epochs(run: Run) -> set[int]:
@@ -47,8 +54,18 @@ def missing_epochs(run: Run) -> set[int]:
     return set(range(run.request.spec.epochs)).difference(gather(found)[0])
 
 
-def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict[str, float]) -> None:
-    """Write the epoch's confidences: each rank its shard, then rank 0 the manifest. A collective."""
+def write_epoch(
+    run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict[str, float], best: BestWeights | None = None
+) -> None:
+    """Write the epoch's confidences: each rank its shard, then rank 0 the manifest. A collective.
+
+    Args:
+        run: this rank's view of the run.
+        state: the confidences.
+        epoch: counted from 0.
+        metrics: of the epoch.
+        best: of this epoch and those before, if any was judged.
+    """
     job_id = run.request.job_id
     table = pa.table(
         {
@@ -71,45 +88,75 @@ def write_epoch(run: Run, state: dale.ConfidenceState, epoch: int, metrics: dict
             world_size=run.world_size,
             metrics=metrics,
             shards=shards,
+            best=best,
         )
         run.write(keys.epoch_manifest(job_id, epoch), manifest.model_dump_json().encode(), "application/json")
         log.info("epoch", epoch=epoch, **{name: round(value, 4) for name, value in metrics.items()})
 
 
 def write_result(
-    run: Run, learner: Learner, samples: AnySamples, state: dale.ConfidenceState, metrics: dict[str, float]
+    run: Run,
+    learner: Learner,
+    samples: AnySamples,
+    state: dale.ConfidenceState,
+    metrics: dict[str, float],
+    best: BestWeights | None = None,
 ) -> None:
-    """Write the final network's mask of every sample, held out or not, and the map of what it doubts of the label.
+    """Write the delivered network's mask of every sample, held out or not, and the map of what it doubts of the label.
 
     Then the model, then the manifest. A collective.
     How well it does on the samples that are held out becomes part of the metrics and of the model's description.
+
+    Args:
+        run: this rank's view of the run.
+        learner: at the end of the training.
+        samples: what it has learned from, and those that it has not.
+        state: the confidences.
+        metrics: of the last epoch.
+        best: the epoch that did best on the validation samples; None: there are none.
     """
     job_id = run.request.job_id
-    network = learner.final.eval()
-    held_out = torch.tensor(samples.held_out[run.rank :: run.world_size], dtype=torch.long)
+    chosen = best if run.request.spec.deliver == "best" else None
+    chosen_weights = read_best(run.store, chosen) if chosen else None
+    network = (learner.final if chosen_weights is None else learner.network_of(chosen_weights)).eval()
+    validated, held_out = (
+        torch.tensor(part[run.rank :: run.world_size], dtype=torch.long)
+        for part in (samples.validation, samples.held_out)
+    )
     reasons = Reasons()
     scores = Scores(samples.classes)
     looks = Looks(network, torch.zeros(1, samples.channels, *[samples.edge] * samples.spatial_dims, device=run.device))
     if isinstance(samples, Samples):
         _write_images(run, network, learner.statistics, samples, state.ordinals, reasons, looks)
         looks.close()
+        _write_images(run, network, learner.statistics, samples, validated)
         _write_images(run, network, learner.statistics, samples, held_out, scores=scores)
     else:
         _write_volumes(run, network, samples, state.ordinals, reasons, looks)
         looks.close()
+        _write_volumes(run, network, samples, validated)
         _write_volumes(run, network, samples, held_out, scores=scores)
     test, summary, evaluation = scores.write(run, samples)
     doubted = reasons.write(run)
     alike = looks.write(run, samples)
-    weights = {name: value.contiguous() for name, value in learner.final_weights().items()}
+    last = {name: value.contiguous() for name, value in learner.final_weights().items()}
+    weights = last if chosen_weights is None else chosen_weights
     gather(None)
     if run.rank != 0:
         return
-    description = describe_model(run, learner, samples, summary, evaluation)
+    end = KeptCheckpoint(
+        kind="last",
+        epoch=run.request.spec.epochs - 1,
+        validation_dice=metrics.get("validation_dice"),
+        file=WEIGHTS,
+    )
+    kept, beside = _checkpoints(run, end, best, last)
+    description = describe_model(run, learner, samples, summary, evaluation, kept)
     description, exported, reports = publish_exports(run, samples, weights, description)
     files = [
-        _result_file(run, "model.safetensors", save_safetensors(weights), "application/octet-stream"),
+        _result_file(run, WEIGHTS, save_safetensors(weights), BINARY),
         _result_file(run, "model.json", description, "application/json"),
+        *beside,
         *exported,
     ]
     manifest = ResultManifest(
@@ -118,6 +165,7 @@ def write_result(
         epochs=run.request.spec.epochs,
         metrics=metrics | summary,
         files=files,
+        checkpoints=kept,
         test=test,
         evaluation=evaluation,
         reasons=doubted,
@@ -128,6 +176,23 @@ def write_result(
     )
     run.write(keys.result_manifest(job_id), manifest.model_dump_json().encode(), "application/json")
     log.info("result", files=[file.name for file in files], **summary)
+
+
+def _checkpoints(
+    run: Run, end: KeptCheckpoint, best: BestWeights | None, last: dict[str, Tensor]
+) -> tuple[list[KeptCheckpoint], list[ResultFile]]:
+    """Which weights can be had, and the file of those that are not delivered; the best may be the last."""
+    if best is None:
+        return [end], []
+    chosen = KeptCheckpoint(kind="best", epoch=best.epoch, validation_dice=best.dice, file=WEIGHTS)
+    if best.epoch == end.epoch:
+        return [end, chosen], []
+    if run.request.spec.deliver == "best":
+        file = _result_file(run, "last.safetensors", save_safetensors(last), BINARY)
+        return [end.model_copy(update={"file": file.name}), chosen], [file]
+    found = WrittenObject(key=best.key, size=best.size, sha256=best.sha256)
+    file = ResultFile(**found.model_dump(), name="best.safetensors", media_type=BINARY)
+    return [end, chosen.model_copy(update={"file": file.name})], [file]
 
 
 def _write_images(
@@ -141,7 +206,7 @@ def _write_images(
     scores: Scores | None = None,
 ) -> None:
     """Write masks and maps of some samples, and say what is asked for about each; scores in the images' own size."""
-    for some in ordinals.split(PREDICTION_BATCH):
+    for some in ordinals.split(PREDICTION_BATCH) if len(ordinals) else ():
         images, labels = samples.batch(some)
         with torch.no_grad():
             logits = network(to_network(images.to(run.device), statistics))
@@ -187,47 +252,6 @@ def _write_volumes(
             scores.calibrate(logits[None], label[None])
         if looks is not None:
             looks.keep(torch.tensor([ordinal]))
-
-
-def describe_model(
-    run: Run, learner: Learner, samples: AnySamples, test: dict[str, float], evaluation: Evaluation | None
-) -> bytes:
-    """`model.json`: how to build the network again, what input and output mean, and how well it does.
-
-    Args:
-        run: this rank's view of the run.
-        learner: what has learned.
-        samples: what from.
-        test: of `Scores.write`; empty if no sample is held out.
-        evaluation: the same with intervals, class by class.
-    """
-    spec = run.request.spec
-    description = {
-        "network": {"name": spec.network.name, "arguments": learner.arguments},
-        "spatial_dims": samples.spatial_dims,
-        **_size(samples),
-        "mean": [round(value, 6) for value in learner.statistics.mean.tolist()],
-        "std": [round(value, 6) for value in learner.statistics.std.tolist()],
-        "channels": samples.channel_names,
-        "files": samples.files,
-        "classes": samples.classes,
-        "mask_values": samples.mask_values,
-        **test,
-        **({"evaluation": evaluation.model_dump(mode="json")} if evaluation else {}),
-        "job_id": run.request.job_id,
-        "spec": spec.model_dump(mode="json"),
-    }
-    return json.dumps(description, indent=1).encode()
-
-
-def _size(samples: AnySamples) -> dict[str, Any]:
-    """What a network is shown: of images their size; of volumes that of patches, and how intensities were changed."""
-    if isinstance(samples, Samples):
-        return {"image_size": samples.image_size}
-    return {
-        "patch_size": samples.patch_size,
-        "normalisation": {"orientation": "RAS", "axes": "DHW", "percentiles": PERCENTILES, "then": "z-score"},
-    }
 
 
 def _result_file(run: Run, name: str, data: bytes, media_type: str) -> ResultFile:

@@ -74,18 +74,24 @@ class Samples:
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.SAMPLES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
         self.channel_names = tables.channel_names(self.table.schema)
-        self._trained = tables.train_count(self.table)
+        self._trained, validated, _ = tables.split_counts(self.table)
+        self._kept = self._trained + validated  # the first so many are met again and again
         self._run = run
-        self._cache = open_shared(equal_slots(len(self), (self.channels + 1) * image_size**2)) if run else None
+        self._cache = open_shared(equal_slots(self._kept, (self.channels + 1) * image_size**2)) if run else None
 
     def __len__(self) -> int:
         """Number of samples that are trained on; they are the first."""
         return self._trained
 
     @property
+    def validation(self) -> range:
+        """Ordinals of the samples that choose an epoch."""
+        return range(self._trained, self._kept)
+
+    @property
     def held_out(self) -> range:
-        """Ordinals of the samples that are not trained on. They are decoded whenever they are asked for."""
-        return range(self._trained, int(self.table.num_rows))
+        """Ordinals of the samples that judge the network. They are decoded whenever they are asked for."""
+        return range(self._kept, int(self.table.num_rows))
 
     @property
     def classes(self) -> int:
@@ -125,7 +131,7 @@ class Samples:
         images = torch.empty(len(ordinals), self.channels, size, size, dtype=torch.uint8)
         labels = torch.empty(len(ordinals), size, size, dtype=torch.uint8)
         for ordinal, image, label in zip(ordinals.tolist(), images, labels, strict=True):
-            if self._cache is None or ordinal >= len(self):
+            if self._cache is None or ordinal >= self._kept:
                 self._decode(ordinal, image, label)
             elif not self._cache.read(ordinal, image, label):
                 self._decode(ordinal, image, label)

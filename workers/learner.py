@@ -114,10 +114,12 @@ class Learner:
         With sharding it is a whole copy as of now, on the device, which each rank can use alone; to ask for it is a
         collective.
         """
-        if not self._sharded:
-            return self._delivered
+        return self.network_of(self.final_weights()) if self._sharded else self._delivered
+
+    def network_of(self, weights: dict[str, Tensor]) -> nn.Module:
+        """A network on the device as the run trains it, with weights as `final_weights` gives them."""
         network = build_network(self.spec.network.name, self.arguments)
-        network.load_state_dict(self.final_weights())
+        network.load_state_dict(weights)
         return self._as_trained(network).to(self.device).requires_grad_(False)
 
     def final_weights(self) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from workers.prefetch import prefetch
 from workers.progress import ProgressWriter
 from workers.run import Run
 from workers.sampling import Plan
+from workers.validation import Validation
 from workers.warm_start import read_weights
 
 log = structlog.get_logger()
@@ -49,7 +50,8 @@ def train(run: Run) -> None:
     dale.begin(state, sum_over_ranks(state.disagreement_histogram(), run.device), learner.config)
     missing = artifacts.missing_epochs(run)
     checkpoints = Checkpoints(run, plan.steps)
-    done, gathered = checkpoints.restore(learner, state, min(missing, default=spec.epochs))
+    validation = Validation(run, samples)
+    done, gathered = checkpoints.restore(learner, state, validation.restore(missing))
     log.info("training", epochs=spec.epochs, done=done, step=gathered.steps, samples=len(samples), steps=plan.steps)
     log.info("network", name=spec.network.name, compiled=learner.compiled, device=str(run.device))
 
@@ -67,13 +69,15 @@ def train(run: Run) -> None:
         evidence, losses = network_epoch(learner, batches, plan, confidences, epoch, gathered, stepped)
         metrics = confidence_epoch(learner, state, evidence, epoch)
         metrics |= {"loss": losses, "samples_per_second": progress.samples_per_second}
+        metrics |= validation.judge(learner, epoch)
         if epoch in missing:
-            artifacts.write_epoch(run, state, epoch, metrics)
+            artifacts.write_epoch(run, state, epoch, metrics, validation.best)
+        validation.prune()
         gathered = Gathered()
         if epoch + 1 < spec.epochs:
             checkpoints.keep(learner, state, epoch + 1, gathered, every=CHECKPOINT_SECONDS)
     checkpoints.commit(wait=True)
-    artifacts.write_result(run, learner, samples, state, metrics)
+    artifacts.write_result(run, learner, samples, state, metrics, validation.best)
 
 
 def confidences_to_readers(state: dale.ConfidenceState, plan: Plan, epoch: int, device: torch.device) -> Tensor:

@@ -55,9 +55,10 @@ class Volumes:
         self.table: pa.Table = tables.from_parquet(store.get(keys.version(dataset_id, version)), tables.VOLUMES)
         self.mask_values: list[int] = json.loads(self.table.schema.metadata[tables.MASK_VALUES])
         self.channel_names = tables.channel_names(self.table.schema)
-        self._trained = tables.train_count(self.table)
+        self._trained, validated, _ = tables.split_counts(self.table)
+        self._kept = self._trained + validated  # the first so many are met again and again
         self._run = run
-        axes = (self.table[name][: self._trained].to_pylist() for name in ("width", "height", "depth"))
+        axes = (self.table[name][: self._kept].to_pylist() for name in ("width", "height", "depth"))
         head = 8 * (3 + (self.classes - 1) * CENTRES)  # bytes; then 2 of each channel and 1 of the label a voxel
         sizes = [head + (2 * self.channels + 1) * w * h * d for w, h, d in zip(*axes, strict=True)]
         self._cache = open_shared([0, *accumulate(sizes)]) if run else None
@@ -67,9 +68,14 @@ class Volumes:
         return self._trained
 
     @property
+    def validation(self) -> range:
+        """Ordinals of the volumes that choose an epoch."""
+        return range(self._trained, self._kept)
+
+    @property
     def held_out(self) -> range:
-        """Ordinals of the volumes that are not trained on. They are decoded whenever they are asked for."""
-        return range(self._trained, int(self.table.num_rows))
+        """Ordinals of the volumes that judge the network. They are decoded whenever they are asked for."""
+        return range(self._kept, int(self.table.num_rows))
 
     @property
     def classes(self) -> int:
@@ -150,7 +156,7 @@ class Volumes:
     def _head(self, ordinal: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Shape and centres, int64, flat; then image and label if they had to be decoded, None if they are kept."""
         head = torch.empty(3 + (self.classes - 1) * CENTRES, dtype=torch.long)
-        cache = self._cache if ordinal < len(self) else None
+        cache = self._cache if ordinal < self._kept else None
         if cache is not None and cache.read(ordinal, head):
             return head, None
         decoded = self._decode(ordinal)

@@ -32,7 +32,7 @@ from service.resources.datasets import (
     VersionList,
     VersionResource,
 )
-from workers.contract.tables import TEST
+from workers.contract.tables import TRAIN
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(require_key)], responses=problems(401)
@@ -204,7 +204,7 @@ def version_resource(version: tables.DatasetVersion) -> VersionResource:
         dataset_id=version.dataset_id,
         number=version.number,
         sample_count=version.sample_count,
-        splits=Splits(train=version.train_count, test=version.sample_count - version.train_count),
+        splits=Splits(train=version.train_count, validation=version.validation_count, test=version.test_count),
         layout=LayoutKind(version.layout),
         spatial_dims=version.spatial_dims,
         channels=channel_names(version),
@@ -229,7 +229,7 @@ def sample_resource(row: tables.Sample) -> DatasetSample:
         spacing=row.spacing,
         foreground=row.foreground,
         group=row.group,
-        split="test" if row.split == TEST else "train",
+        split=row.split or TRAIN,
         annotator=row.annotator,
         agreement=row.agreement,
         verified=row.verified,

@@ -46,7 +46,7 @@ def list_held_out(
     version = datasets.version(session, job.dataset_id, job.dataset_version)
     return HeldOutPage(
         samples=[resource(row) for row in found[:limit]],
-        total=version.sample_count - version.train_count,
+        total=version.test_count,
         next_page_token=token,
     )
 

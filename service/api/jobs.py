@@ -282,7 +282,11 @@ def retry_job(job_id: str, caller: TrainDep, session: SessionDep) -> JobResource
     if not can_retry(state):
         why = "it is not over, and goes on by itself"
         if state.terminal:
-            why = "its result is there" if state is State.SUCCEEDED else "it is going away"
+            why = (
+                f"its {'model' if job.task == Task.TRAIN else 'result'} is there"
+                if state is State.SUCCEEDED
+                else "it is going away"
+            )
         raise Conflict(f"Job {job.id} is {state}: {why}; only what failed or was cancelled can be tried again.")
     version, spec = jobs.get_version(session, job.dataset_id, job.dataset_version), jobs.spec_of(job)
     if isinstance(spec, PredictSpec):

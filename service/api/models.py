@@ -22,14 +22,16 @@ from service.resources.models import (
     TAG_NAME,
     ChangedModel,
     ModelChange,
+    ModelCheckpoint,
     ModelFile,
     ModelPage,
     ModelResource,
 )
 from service.roles import Caller, Role
-from workers.contract.request import NetworkSpec
+from workers.contract.request import KeptCheckpoint, NetworkSpec
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_key)], responses=problems(401))
+WEIGHTS = "model.safetensors"  # what is delivered
 ONNX = "onnx.zip"  # the export that predicts here
 
 
@@ -58,18 +60,38 @@ def resource(job: tables.Job, model: tables.TrainedModel, files: Sequence[tables
         warm_start=job.spec.get("warm_start"),
         metrics=job.metrics,
         finished_at=job.finished_at,
-        files=[
-            ModelFile(
-                name=file.name,
-                size=file.size,
-                sha256=file.sha256,
-                media_type=file.media_type,
-                url=f"{path}/files/{quote(file.name, safe='')}",
-            )
-            for file in files
-        ],
+        files=[_file(job, file) for file in files],
+        checkpoints=checkpoints(job, files),
         predict=f"/v1/models/{job.id}:predict" if any(file.name == ONNX for file in files) else None,
     )
+
+
+def _file(job: tables.Job, file: tables.Artifact) -> ModelFile:
+    return ModelFile(
+        name=file.name,
+        size=file.size,
+        sha256=file.sha256,
+        media_type=file.media_type,
+        url=f"/v1/models/{job.id}/files/{quote(file.name, safe='')}",
+    )
+
+
+def checkpoints(job: tables.Job, files: Sequence[tables.Artifact]) -> list[ModelCheckpoint]:
+    """Which weights of a job can be had; of one from before it was known, those at the end."""
+    by_name = {file.name: _file(job, file) for file in files}
+    kept = [KeptCheckpoint.model_validate(one) for one in job.checkpoints or ()]
+    if not kept and WEIGHTS in by_name:
+        kept = [KeptCheckpoint(kind="last", epoch=job.spec["epochs"] - 1, validation_dice=None, file=WEIGHTS)]
+    deliver = job.spec.get("deliver", "last")
+    return [
+        ModelCheckpoint(
+            **one.model_dump(),
+            delivered=one.kind == deliver,
+            **by_name[one.file].model_dump(include={"size", "sha256", "url"}),
+        )
+        for one in kept
+        if one.file in by_name
+    ]
 
 
 def seen_model(session: Session, model_id: str, caller: Caller) -> tuple[tables.Job, tables.TrainedModel]:

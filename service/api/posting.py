@@ -35,6 +35,7 @@ def plan_of(posted: PostedJob, checked: Checked, advice: Advice) -> JobPlan:
             version=version.number,
             sample_count=version.sample_count,
             train_count=version.train_count,
+            validation_count=version.validation_count,
             spatial_dims=version.spatial_dims,
             classes=len(version.mask_values),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -26,11 +26,12 @@ from service.api.problems import problems
 from service.datasets.kinds import Media
 from service.db import audit, datasets, reviews
 from service.errors import FieldError, Invalid, NotFound
+from service.resources.datasets import Split
 from service.resources.deciding import Note, ReviewResource
 from service.resources.reviews import NewDecision, ReviewDetail, ReviewEvent, ReviewPage
 from service.reviews.decisions import Decision
 from service.reviews.masks import prediction_as_mask, store_new_mask
-from workers.contract.tables import TEST, TRAIN
+from workers.contract.tables import TEST, TRAIN, VALIDATION
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}/versions/{number}",
@@ -47,7 +48,8 @@ def list_reviews(
     session: SessionDep,
     decision: Decision | None = None,
     split: Annotated[
-        Literal["train", "test"] | None, Query(description="train: of what is trained on; test: of what is held out")
+        Split | None,
+        Query(description="train: what is trained on; validation: what epochs are compared on; test: what is held out"),
     ] = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
@@ -69,8 +71,8 @@ def list_reviews(
     after = position[0] if position else None
     found = reviews.page(session, dataset.id, number, decision, limit + 1, after, split)
     counts = reviews.counts(session, dataset.id, number, split)
-    trained, held_out = version.train_count, version.sample_count - version.train_count
-    samples = trained * (split != TEST) + held_out * (split != TRAIN)
+    of_split = {TRAIN: version.train_count, VALIDATION: version.validation_count, TEST: version.test_count}
+    samples = version.sample_count if split is None else of_split[split]
     return ReviewPage(
         reviews=[resource(row, review) for row, review in found[:limit]],
         counts=counts,

@@ -7,7 +7,7 @@ Heavy modules are imported inside the commands, so that `dale --help` answers at
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -135,6 +135,10 @@ def login(
 def fetch(
     model: models.Model,
     out: Annotated[Path, typer.Argument(help="Folder for the model's files.")],
+    checkpoint: Annotated[
+        Literal["last", "best"] | None,
+        typer.Option(help="Only these weights, and how to load them (default: all that was delivered)."),
+    ] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -152,6 +156,6 @@ def fetch(
                 tasks[name] = bar.add_task(name, total=size)
             bar.update(tasks[name], completed=done)
 
-        files = dale.fetch(model, out, progress=tell)
+        files = dale.fetch(model, out, checkpoint=checkpoint, progress=tell)
     for file in files:
         terminal.say(str(file))

@@ -35,6 +35,9 @@ def upload(
         str | None, typer.Option(help=r"Finds the group (patient, …) in a sample's name, such as '^(P\d+)_'.")
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of the groups to hold out, to judge the network by.")] = 0.0,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the groups to compare the epochs of a training on.")
+    ] = 0.0,
     split_seed: Annotated[int, typer.Option(help="Which groups these are.")] = 0,
     resume: Annotated[str, typer.Option(help="Go on with an upload in parts of the same files that broke off.")] = "",
     project: Annotated[str | None, typer.Option(help="For the operator: the project that it goes to.")] = None,
@@ -63,6 +66,7 @@ def upload(
                 remap=remap,
                 group_pattern=group_pattern,
                 test_share=test_share,
+                validation_share=validation_share,
                 split_seed=split_seed,
             )
             title = name or source.resolve().name.removesuffix(".zip")

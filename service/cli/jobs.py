@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,6 +45,11 @@ def train(
         str | None,
         typer.Option(help="Forms of the model, with commas; none: no others than safetensors (default: all)."),
     ] = None,
+    deliver: Annotated[
+        Literal["last", "best"] | None,
+        typer.Option(help="Weights of the end, or of the epoch that does best on the validation samples."),
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Epochs from one look at these to the next.")] = None,
     timeout_seconds: Annotated[int | None, typer.Option(help="From the POST on (default: no limit).")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     priority: Annotated[
@@ -82,6 +87,8 @@ def train(
             "gpus_per_worker": gpus_per_worker,
             "warm_start": warm_start,
             "exports": job_options.exports(exports),
+            "deliver": deliver,
+            "validate_every": validate_every,
             "timeout_seconds": timeout_seconds,
             "name": name,
         }

@@ -48,6 +48,9 @@ def model_lines(model: ModelResource) -> Table:
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in (model.metrics or {}).items())),
         ("files", ", ".join(file.name for file in model.files)),
     ]
+    for one in model.checkpoints:
+        told = "" if one.validation_dice is None else f", Dice {one.validation_dice:.3f} on validation samples"
+        rows.append((f"{one.kind} weights", f"epoch {one.epoch + 1}{told}{', delivered' if one.delivered else ''}"))
     for name, value in rows:
         if value:
             table.add_row(name, Text(value))

@@ -227,8 +227,10 @@ def plan_lines(plan: JobPlan) -> Table:
     data, cluster = plan.dataset, plan.cluster
     starts = {"now": "now", "later": f"waits for {cluster.waiting_for}", "unknown": "unknown: no cluster answers now"}
     table.add_row("project", plan.project_id)
-    if data.train_count < data.sample_count:
-        table.add_row("held out", f"{data.sample_count - data.train_count} samples")
+    if held_out := data.sample_count - data.train_count - data.validation_count:
+        table.add_row("held out", f"{held_out} samples")
+    if data.validation_count:
+        table.add_row("validation", f"{data.validation_count} samples")
     table.add_row("samples", f"{data.train_count} of {data.classes} classes, in {data.spatial_dims} dimensions")
     table.add_row("needs", f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     table.add_row("starts", starts[cluster.starts])
@@ -281,11 +283,13 @@ def held_out_table(samples: Sequence[HeldOutSample]) -> Table:
 
 
 def splits(version: VersionResource) -> str:
-    """How many samples a version has, and how many of them are held out."""
+    """How many samples a version has, and how many of them are not trained on."""
     count, parts = version.sample_count, version.splits
-    if not parts.test:
+    named = [(parts.validation, "for validation"), (parts.test, "held out")]
+    others = [f"{part} {what} ({part / count:.1%})" for part, what in named if part]
+    if not others:
         return f"{count} samples"
-    return f"{count} samples, {parts.train} to train on and {parts.test} held out ({parts.test / count:.1%})"
+    return f"{count} samples, {', '.join([f'{parts.train} to train on', *others[:-1]])} and {others[-1]}"
 
 
 def annotators(version: VersionResource) -> list[str]:

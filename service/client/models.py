@@ -15,6 +15,7 @@ from service.models.stages import Stage
 from service.resources.lineage import Lineage
 from service.resources.model_comparison import ModelComparison
 from service.resources.models import ChangedModel, ModelPage, ModelResource
+from workers.contract.request import CheckpointKind
 
 
 class Models(Connection):
@@ -98,12 +99,35 @@ class Models(Connection):
         answer = self._send("GET", "/v1/models:compare", parameters={"model": ids})
         return ModelComparison.model_validate_json(answer.content)
 
-    def fetch(self, model: str, folder: Path, *, progress: Callable[[str, int, int], None] | None = None) -> list[Path]:
-        """Download every file of a model into a folder, resumed where it was interrupted, verified by sha256."""
-        paths = []
-        for file in self.model(model).files:
-            target = folder / Path(file.name).name
-            tell = (lambda done, size, name=file.name: progress(name, done, size)) if progress else None
+    def fetch(
+        self,
+        model: str,
+        folder: Path,
+        *,
+        checkpoint: CheckpointKind | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> list[Path]:
+        """Download every file of a model into a folder, resumed where it was interrupted, verified by sha256.
+
+        Of a `checkpoint` its weights alone, as `model.safetensors`, and `model.json`, which says how to load them; the
+        metrics in there are those of the weights that were delivered.
+
+        Raises:
+            ClientError: the model has no such checkpoint.
+        """
+        found = self.model(model)
+        paths, files = [], [(file, Path(file.name).name) for file in found.files]
+        if checkpoint is not None:
+            kept = next((one for one in found.checkpoints if one.kind == checkpoint), None)
+            if kept is None:
+                raise ClientError(
+                    f"Model {found.id} has no checkpoint {checkpoint!r}: its dataset version has no validation samples."
+                )
+            names = {kept.file: "model.safetensors", "model.json": "model.json"}
+            files = [(file, names[file.name]) for file in found.files if file.name in names]
+        for file, name in files:
+            target = folder / name
+            tell = (lambda done, size, name=name: progress(name, done, size)) if progress else None
             with reaching(self.url):
                 paths.append(download(self._http, file.url, target, sha256=file.sha256, size=file.size, progress=tell))
         return paths

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from service.axes import Axis
 from service.client.connection import Connection
@@ -14,6 +13,7 @@ from service.client.errors import check, reaching
 from service.client.jobs import TRAIN_TIMEOUT
 from service.client.wire import given, idempotency, part
 from service.resources.agreement import AgreementList, AgreementResource
+from service.resources.datasets import Split
 from service.resources.deciding import ReviewResource
 from service.resources.finishing import Finished
 from service.resources.other_masks import Annotations
@@ -35,7 +35,7 @@ class Reviews(Connection):
         version: int,
         *,
         decision: Decision | None = None,
-        split: Literal["train", "test"] | None = None,
+        split: Split | None = None,
     ) -> Iterator[ReviewResource]:
         """What is decided of a version's labels, or of one split of them, in the order of the samples' names."""
         url = f"{_version(dataset_id, version)}/reviews"

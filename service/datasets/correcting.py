@@ -216,7 +216,7 @@ class Correction:
             return [FieldError(field="changes", reason="change nothing", hint=hint)]
         if not self._rows:
             return [FieldError(field="exclude", reason="leaves no sample", hint="to be rid of all: delete the dataset")]
-        trained = [row for row in self._rows if row["split"] != tables.TEST]
+        trained = [row for row in self._rows if row["split"] in {None, tables.TRAIN}]
         if not trained:
             return [FieldError(field="exclude", reason="leaves no sample to train on: the others are held out")]
         if not any(row["foreground"] for row in trained):

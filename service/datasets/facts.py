@@ -14,12 +14,13 @@ from typing import Any
 
 from service.datasets.archive import Archive, Member, MemberFault
 from service.datasets.checked import Facts, Findings
-from workers.contract.tables import TEST, TRAIN
+from workers.contract.tables import SPLITS, VALIDATION
 
 FILE = "samples.csv"
 COLUMNS = ("name", "group", "split", "annotator", "verified")
 MAX_TEXT = 200  # characters of a group or an annotator
 MAX_FAULTS = 100  # that are listed; then their number is
+ALSO_VALIDATION = {"val", "valid", "dev"}
 VERIFIED = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 SEPARATE = "columns are separated by commas: " + ",".join(COLUMNS)
 
@@ -123,8 +124,9 @@ def _facts(header: list[str], row: list[str]) -> tuple[str, Facts]:
         if len(text) > MAX_TEXT or not text.isprintable():
             raise _Line(f"has an impossible {column}", f"at most {MAX_TEXT} printable characters")
     split, verified = given.get("split", "").lower(), given.get("verified", "").lower()
-    if split not in {"", TRAIN, TEST}:
-        raise _Line(f"has the split {given['split']!r}", f"{TRAIN}, {TEST} or empty")
+    split = VALIDATION if split in ALSO_VALIDATION else split
+    if split not in {"", *SPLITS}:
+        raise _Line(f"has the split {given['split']!r}", f"{', '.join(SPLITS)} or empty")
     if verified and verified not in VERIFIED:
         raise _Line(f"has {given['verified']!r} as verified", "true, false or empty")
     facts = Facts(given.get("group") or None, split or None, given.get("annotator") or None, VERIFIED.get(verified))

@@ -11,6 +11,7 @@ from service.datasets import remap
 from service.datasets.kinds import LayoutKind
 
 MAX_PATTERN = 200
+MOST_SHARED = 0.9  # of the groups, that are not trained on
 PATTERN_MEMORY = 1 << 20  # bytes that a compiled pattern may take
 
 
@@ -64,7 +65,21 @@ class ImportOptions(BaseModel):
         le=0.9,
         description="share of the groups that is held out, drawn by a hash; the network is judged on them at the end",
     )
+    validation_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="share of the groups, drawn by the same hash, that is neither trained on nor held out: the epochs "
+        "of a training are compared on it",
+    )
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="of that draw")
+
+    @field_validator("validation_share")
+    @classmethod
+    def _leaves_something(cls, value: float, info: ValidationInfo) -> float:
+        if value + info.data.get("test_share", 0.0) > MOST_SHARED:
+            raise ValueError(f"leaves too little to train on: together with test_share at most {MOST_SHARED}")
+        return value
 
     @field_validator("group_pattern")
     @classmethod

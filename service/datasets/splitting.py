@@ -1,7 +1,7 @@
-"""Which samples are held out to judge the trained network: as the upload says, or drawn by group and seed.
+"""Which samples are held out to judge the network, and which are to choose an epoch: as the upload says, or drawn.
 
 A draw needs no list of what there is: a group is held out if and only if its hash falls below the share, so that more
-samples change nothing for those that are there.
+samples change nothing for those that are there. Those to choose by come next: they are taken from the training alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from service.datasets.checked import CheckedSample, Findings
 from service.datasets.options import ImportOptions, compile_pattern
 from service.errors import FieldError
-from workers.contract.tables import TEST, TRAIN
+from workers.contract.tables import SPLITS, TEST, TRAIN, VALIDATION, place_of_split
 
 Pair = tuple[int, int]
 R = TypeVar("R", bound=Mapping[str, Any])
+IN_WORDS = {TRAIN: "trained on", VALIDATION: "for validation", TEST: "held out"}
 
 
 def split(
@@ -28,7 +29,7 @@ def split(
 
     Args:
         samples: those that have passed, with what is said of them.
-        options: how groups are called, and how many samples are to be held out.
+        options: how groups are called, and how many samples are not to be trained on.
         alike: places in `samples` of two whose images are nearly the same.
         found: takes the faults and warnings.
     """
@@ -37,31 +38,30 @@ def split(
         grouped = _grouped_by(options.group_pattern, grouped, found)
     grouped = [_of_its_image(sample) for sample in grouped]
     given = any(sample.facts.split for sample in grouped)
-    if given and options.test_share:
+    shares = {"test_share": options.test_share, "validation_share": options.validation_share}
+    asked = [name for name, share in shares.items() if share]
+    if given and asked:
         hint = "say which samples are held out there, or how many here"
-        found.faults.append(FieldError(field="test_share", reason="samples.csv has splits already", hint=hint))
+        found.faults.append(FieldError(field=asked[0], reason="samples.csv has splits already", hint=hint))
         return grouped
     if given:
         _check_given(grouped, alike, found)
-    held_out = [sample.facts.split == TEST for sample in grouped]
-    if options.test_share:
-        held_out = _drawn(grouped, options, alike)
-        if not any(held_out):
-            groups = len({_key(sample) for sample in grouped})
-            reason = f"holds out none of the {groups} groups"
-            found.warn("", reason, "take a larger share or another split_seed")
-    if any(held_out):
-        _check_rest(grouped, held_out, "split" if given else "test_share", found)
+    splits = _drawn(grouped, options, alike) if asked else [sample.facts.split or TRAIN for sample in grouped]
+    groups = len({_key(sample) for sample in grouped})
+    for name, share, what in (("test_share", TEST, "holds out"), ("validation_share", VALIDATION, "validates by")):
+        if name in asked and share not in splits:
+            found.warn("", f"{what} none of the {groups} groups", "take a larger share or another split_seed")
+    if any(one != TRAIN for one in splits):
+        _check_rest(grouped, splits, "split" if given else asked[0], found)
         grouped = [
-            replace(sample, facts=replace(sample.facts, split=TEST if out else TRAIN))
-            for sample, out in zip(grouped, held_out, strict=True)
+            replace(sample, facts=replace(sample.facts, split=one)) for sample, one in zip(grouped, splits, strict=True)
         ]
-    return sorted(grouped, key=lambda sample: (sample.facts.split == TEST, sample.pair.name))
+    return sorted(grouped, key=lambda sample: (place_of_split(sample.facts.split), sample.pair.name))
 
 
 def numbered(rows: Iterable[R]) -> list[dict[str, Any]]:
-    """Rows with their ordinals: those that are trained on in the order of their names, then those that are held out."""
-    ordered = sorted(rows, key=lambda row: (row["split"] == TEST, row["name"]))
+    """Rows with their ordinals: one split after the other (`tables.SPLITS`), each in the order of the names."""
+    ordered = sorted(rows, key=lambda row: (place_of_split(row["split"]), row["name"]))
     return [{**row, "ordinal": ordinal} for ordinal, row in enumerate(ordered)]
 
 
@@ -126,31 +126,41 @@ def _grouped_by(pattern: str, samples: list[CheckedSample], found: Findings) -> 
     return grouped
 
 
-def _drawn(samples: list[CheckedSample], options: ImportOptions, alike: Iterable[Pair]) -> list[bool]:
-    """Whether each is held out; groups with images that are nearly the same go the same way."""
-    groups = united([_key(sample) for sample in samples], alike)
-    return [is_held_out(options.split_seed, group, options.test_share) for group in groups]
+def _drawn(samples: list[CheckedSample], options: ImportOptions, alike: Iterable[Pair]) -> list[str]:
+    """The split of each; groups with images that are nearly the same go the same way."""
+
+    def drawn(group: str) -> str:
+        if is_held_out(options.split_seed, group, options.test_share):
+            return TEST
+        validated = is_held_out(options.split_seed, group, options.test_share + options.validation_share)
+        return VALIDATION if validated else TRAIN
+
+    return [drawn(group) for group in united([_key(sample) for sample in samples], alike)]
 
 
 def _check_given(samples: list[CheckedSample], alike: Iterable[Pair], found: Findings) -> None:
     """A split that tears a group is none; one that parts nearly equal images deserves a look."""
-    members: defaultdict[str, dict[bool, str]] = defaultdict(dict)
+    members: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
         if sample.facts.group is not None:
-            members[sample.facts.group].setdefault(sample.facts.split == TEST, sample.pair.name)
+            members[sample.facts.group].setdefault(sample.facts.split or TRAIN, sample.pair.name)
     for group, split_of in members.items():
         if len(split_of) > 1:
-            reason = f"tears group {group!r}: {split_of[False]!r} is trained on, {split_of[True]!r} held out"
-            found.refuse("samples.csv", reason, "a group belongs to one split as a whole")
+            first, second = sorted(split_of, key=place_of_split)[:2]
+            torn = f"{split_of[first]!r} is {IN_WORDS[first]}, {split_of[second]!r} {IN_WORDS[second]}"
+            found.refuse("samples.csv", f"tears group {group!r}: {torn}", "a group belongs to one split as a whole")
     for a, b in alike:
-        if (samples[a].facts.split == TEST) != (samples[b].facts.split == TEST):
-            reason = f"is nearly the same image as {samples[b].pair.image.path}, and one is trained on, one held out"
-            found.warn(samples[a].pair.image.path, reason, "the Dice on held-out samples flatters: put both in one")
+        first, second = (SPLITS[place] for place in sorted(place_of_split(samples[i].facts.split) for i in (a, b)))
+        if first != second:
+            parted = f"and one is {IN_WORDS[first]}, one {IN_WORDS[second]}"
+            reason = f"is nearly the same image as {samples[b].pair.image.path}, {parted}"
+            hint = f"the Dice on {'held-out' if second == TEST else 'validation'} samples flatters: put both in one"
+            found.warn(samples[a].pair.image.path, reason, hint)
 
 
-def _check_rest(samples: list[CheckedSample], held_out: list[bool], field: str, found: Findings) -> None:
+def _check_rest(samples: list[CheckedSample], splits: list[str], field: str, found: Findings) -> None:
     """What is left to train on must be something to learn from."""
-    rest = [sample for sample, out in zip(samples, held_out, strict=True) if not out]
+    rest = [sample for sample, one in zip(samples, splits, strict=True) if one == TRAIN]
     if not rest:
         hint = "leave some samples to train on" + ("" if field == "split" else ", or take another split_seed")
         found.faults.append(FieldError(field=field, reason="holds out every sample", hint=hint))

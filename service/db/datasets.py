@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,7 @@ from service.db.tables import (
     Upload,
 )
 from service.errors import NotFound
-from workers.contract.tables import TEST
+from workers.contract.tables import TRAIN, VALIDATION
 
 ROWS_AT_ONCE = 5_000
 
@@ -84,7 +85,8 @@ def add_version(session: Session, version: DatasetVersion, samples: Sequence[Map
         IntegrityError: the dataset has a version of that number, or is gone.
     """
     version.sample_count = len(samples)
-    version.train_count = sum(row.get("split") != TEST for row in samples)
+    splits = Counter(row.get("split") or TRAIN for row in samples)
+    version.train_count, version.validation_count = splits[TRAIN], splits[VALIDATION]
     session.add(version)
     session.flush()
     for start in range(0, len(samples), ROWS_AT_ONCE):

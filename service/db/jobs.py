@@ -256,6 +256,7 @@ def add_result(
         held_out.insert_scores(session, job, scores)
         job.metrics = manifest.metrics
         job.evaluation = manifest.evaluation.model_dump(mode="json") if manifest.evaluation else None
+    job.checkpoints = [one.model_dump(mode="json") for one in manifest.checkpoints] or None
     _add_files(session, job, manifest.files)
 
 

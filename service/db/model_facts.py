@@ -57,8 +57,8 @@ class NoiseFacts:
     decisions: dict[str, int]
 
 
-def data_facts(session: Session, job: Job, train_count: int) -> DataFacts:
-    """Count the samples of a job's version; those from `train_count` on are held out."""
+def data_facts(session: Session, job: Job, held_out_from: int) -> DataFacts:
+    """Count the samples of a job's version; those from ordinal `held_out_from` on are held out."""
     here = of_version(job)
     edges = (Sample.width, Sample.height, Sample.depth)
     bounds: Sequence[Any] = session.execute(
@@ -77,7 +77,7 @@ def data_facts(session: Session, job: Job, train_count: int) -> DataFacts:
         select(func.count())
         .select_from(Sample)
         .join(Review, same_label())
-        .where(here, Sample.ordinal >= train_count, Review.decision.is_not(None))
+        .where(here, Sample.ordinal >= held_out_from, Review.decision.is_not(None))
     )
     found: set[tuple[float, ...]] = set()
     if len(sizes) == 3:

@@ -18,7 +18,7 @@ from service.db.tables import Review, ReviewEvent, Sample
 from service.errors import Conflict, PreconditionFailed
 from service.reviews.decisions import Decision, Outcome
 from service.roles import Caller
-from workers.contract.tables import TEST
+from workers.contract.tables import TRAIN
 
 NEVER = deciding.NEVER
 
@@ -108,7 +108,7 @@ def page(
 ) -> list[tuple[Sample, Review]]:
     """What is decided of the labels of a version, in the order of the samples' names, from behind a name on.
 
-    With a `split` (`tables.TRAIN` or `tables.TEST`) only of what is trained on, or of what is held out.
+    With a `split` (`tables.SPLITS`) only of its labels.
     """
     query = _in_force(dataset_id, number, split).order_by(Sample.name).limit(limit)
     if decision is not None:
@@ -165,7 +165,7 @@ def _in_force(dataset_id: str, number: int, split: str | None = None) -> Select[
     )
     query = select(Sample, Review).join(Review, same)
     if split is not None:  # a sample of no split is trained on
-        query = query.where(Sample.split == TEST if split == TEST else Sample.split.is_distinct_from(TEST))
+        query = query.where(func.coalesce(Sample.split, TRAIN) == split)
     return query.where(Sample.dataset_id == dataset_id, Sample.version == number, Review.decision.is_not(None))
 
 

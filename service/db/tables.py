@@ -120,9 +120,9 @@ class Upload(Base):
 class DatasetVersion(Base):
     """An immutable list of samples; its Parquet twin in the store is what workers read.
 
-    The first `train_count` samples by ordinal are trained on, the others are held out. One that is `derived` is a fold
-    of a cross-validation: nobody uploaded or corrected it, and its number is `service.datasets.folds.FIRST_NUMBER` or
-    above.
+    The first `train_count` samples by ordinal are trained on, the next `validation_count` tell the epochs apart, and
+    the others are held out. One that is `derived` is a fold of a cross-validation: nobody uploaded or corrected it, and
+    its number is `service.datasets.folds.FIRST_NUMBER` or above.
     """
 
     __tablename__ = "dataset_versions"
@@ -130,6 +130,7 @@ class DatasetVersion(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sample_count: Mapped[int]
     train_count: Mapped[int] = mapped_column(default=lambda context: context.get_current_parameters()["sample_count"])
+    validation_count: Mapped[int] = mapped_column(default=0)
     mask_values: Mapped[list[Any]]
     warnings: Mapped[list[Any]]
     layout: Mapped[str] = mapped_column(String(16), default="folders")
@@ -138,6 +139,16 @@ class DatasetVersion(Base):
     agreement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of annotators, if any is known
     derived: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # `service.datasets.folds.Derived`
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @property
+    def held_out_from(self) -> int:
+        """Ordinal of the first sample that is held out."""
+        return self.train_count + self.validation_count
+
+    @property
+    def test_count(self) -> int:
+        """How many samples are held out."""
+        return self.sample_count - self.held_out_from
 
 
 class Sample(Base):
@@ -165,7 +176,7 @@ class Sample(Base):
     channels: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     # What is known beside the files, as `workers.contract.tables.FACTS` says.
     group: Mapped[str | None] = mapped_column(String(255))
-    split: Mapped[str | None] = mapped_column(String(8))
+    split: Mapped[str | None] = mapped_column(String(16))
     annotator: Mapped[str | None] = mapped_column(String(255))
     verified: Mapped[bool | None]
     agreement: Mapped[float | None]
@@ -241,6 +252,8 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     # `workers.contract.evaluation.Evaluation`: some kilobytes, which no list of jobs needs
     evaluation: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    # `workers.contract.request.KeptCheckpoint` of each; null: as before it was known, the weights at the end
+    checkpoints: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     failure: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=now)
     retried_at: Mapped[datetime | None]

@@ -54,6 +54,7 @@ def check(context: Context, caller: Caller, spec: JobSpec, priority: int = 0) ->
             hint = "correct some masks, or let a model predict it (POST /v1/jobs:predict)"
             raise Invalid("The dataset has no labels.", [FieldError(field="dataset_id", reason=reason, hint=hint)])
     _check_size(spec, version.spatial_dims)
+    _check_validation(spec, version)
     capacity = capacity_of(context)
     check_fits(spec, capacity)
     if context.settings.network_check:
@@ -110,6 +111,21 @@ def _check_size(spec: JobSpec, spatial_dims: int) -> None:
     if getattr(spec, other) != JobSpec.model_fields[other].default:
         fault = FieldError(field=other, reason=f"the dataset holds {what}", hint=f"leave it out, and set {own}")
         raise Invalid(f"A dataset of {what} is trained with {own}, not {other}.", [fault])
+
+
+def _check_validation(spec: JobSpec, version: DatasetVersion) -> None:
+    """Refuse to compare epochs where there is nothing to compare them on."""
+    if version.validation_count:
+        return
+    hint = "upload with validation_share, or with a split of validation in samples.csv"
+    asked = {"deliver": spec.deliver == "best", "validate_every": spec.validate_every is not None}
+    faults = [
+        FieldError(field=name, reason=f"version {version.number} has no validation samples", hint=hint)
+        for name, wanted in asked.items()
+        if wanted
+    ]
+    if faults:
+        raise Invalid("Epochs are compared on validation samples, and the dataset version has none.", faults)
 
 
 def capacity_of(context: Context) -> Capacity | None:

@@ -104,9 +104,9 @@ def _tables(context: Context, view: View, result: ResultManifest) -> tuple[pa.Ta
     """
     with context.database.read() as session:
         version = datasets.version(session, view.spec.dataset_id, view.spec.dataset_version)
-        first, end = version.train_count, version.sample_count
-    scores = ingest.read_scores(context.store, result, first, end)
-    return scores, ingest.read_reasons(context.store, result, first)
+        trained, held_out, end = version.train_count, version.held_out_from, version.sample_count
+    scores = ingest.read_scores(context.store, result, held_out, end)
+    return scores, ingest.read_reasons(context.store, result, trained)
 
 
 def epochs_done(context: Context, view: View) -> int:

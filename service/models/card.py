@@ -103,10 +103,28 @@ def _model(known: Known) -> Section:
         ("Finished", known.job.finished_at.strftime("%Y-%m-%d %H:%M UTC") if known.job.finished_at else "not known"),
         ("Code", _code(lineage)),
     ]
+    rows.insert(4, ("Weights", _weights(known)))
     if lineage.warm_start:
         names = [one.id if one.deleted else f"{one.name} {one.version} ({one.id})" for one in lineage.warm_start]
         rows.append(("Started from", ", before it ".join(names)))
     return Section("Model", table=[("", ""), *rows])
+
+
+def _weights(known: Known) -> str:
+    """Which weights were delivered, and how they were chosen."""
+    kept = {one["kind"]: one for one in known.job.checkpoints or ()}
+    best, last = kept.get("best"), kept.get("last")
+    if best is None or last is None:
+        return "those at the end of training"
+    count = known.lineage.data.validation
+    chosen = (
+        f"of epoch {best['epoch'] + 1}, which had the highest mean Dice ({best['validation_dice']:.3f}) on "
+        f"{count} validation samples: as the highest of several it flatters"
+    )
+    told = "" if last["validation_dice"] is None else f" ({last['validation_dice']:.3f} on {count} validation samples)"
+    if known.lineage.config.deliver == "best":
+        return f"{chosen}; those at the end of training{told} are beside them"
+    return f"those at the end of training{told}; beside them those {chosen}"
 
 
 def _code(lineage: Lineage) -> str:
@@ -121,6 +139,7 @@ def _data(known: Known) -> Section:
     rows = [
         ("Dataset", f"{lineage.name}, {_version(known)} ({lineage.dataset_id})"),
         ("Trained on", f"{lineage.train} samples"),
+        ("For validation", f"{lineage.validation} samples" if lineage.validation else "none"),
         ("Held out", f"{lineage.test} samples" if lineage.test else "none"),
         ("Classes", ", ".join(f"{value} (class {place})" for place, value in enumerate(known.version.mask_values))),
         ("Sizes", " x ".join(_between(low, high) for low, high in data.sizes) or "not known"),
@@ -253,7 +272,7 @@ def _limits(known: Known) -> Section:
         words.append(
             "It started from an earlier model: what that one was trained on may include samples that are held out here."
         )
-    words.append("The weights are those at the end of training: none were chosen by the held-out samples.")
+    words.append("No weights were chosen by the held-out samples.")
     return Section("Limits", words)
 
 

@@ -28,7 +28,7 @@ def known(session: Session, job: Job, model: TrainedModel) -> Known:
         version=version,
         lineage=lineage(session, job),
         files=jobs.artifacts(session, job.id),
-        data=model_facts.data_facts(session, job, version.train_count),
+        data=model_facts.data_facts(session, job, version.held_out_from),
         noise=model_facts.noise_facts(session, job),
         held_out=len(dice),
         interval=interval(dice),

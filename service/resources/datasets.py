@@ -12,11 +12,14 @@ from service.errors import FieldError
 from service.resources.annotators import Agreement
 from service.resources.cross_validations import Derived
 
+Split = Literal["train", "validation", "test"]
+
 
 class Splits(BaseModel):
-    """How many samples there are to train on, and how many are held out to judge the network by."""
+    """How many samples there are to train on, to choose an epoch by, and held out to judge the network by."""
 
     train: int
+    validation: int
     test: int
 
 
@@ -73,7 +76,7 @@ class DatasetSample(BaseModel):
     spacing: list[float] | None = Field(description="of a volume: mm between voxels, along each axis of its file")
     foreground: float = Field(description="share of the mask that is not background, in [0, 1]")
     group: str | None = Field(description="such as a patient; no group is split")
-    split: Literal["train", "test"] = Field(description="test: it is held out")
+    split: Split = Field(description="validation: epochs are compared on it; test: it is held out")
     annotator: str | None = Field(description="who drew the label")
     agreement: float | None = Field(
         description="mean Dice with the other annotators' masks of the same image, in [0, 1]; null: not known"

@@ -20,6 +20,7 @@ class LineageData(BaseModel):
         description="of the version's table, which holds the hashes of all files; null: not known"
     )
     train: int = Field(description="samples that were trained on")
+    validation: int = Field(description="samples that epochs were compared on")
     test: int = Field(description="samples that were held out")
     path: str
 

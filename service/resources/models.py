@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.models.stages import Stage
-from workers.contract.request import NetworkSpec
+from workers.contract.request import CheckpointKind, NetworkSpec
 
 TAG_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 TagName = Annotated[str, Field(pattern=rf"^{TAG_NAME}$")]
@@ -23,6 +23,19 @@ class ModelFile(BaseModel):
     size: int
     sha256: str
     media_type: str
+    url: str
+
+
+class ModelCheckpoint(BaseModel):
+    """Weights of one epoch of the training."""
+
+    kind: CheckpointKind = Field(description="last: of the end; best: of the highest Dice on the validation samples")
+    epoch: int = Field(description="counted from 0")
+    validation_dice: float | None = Field(description="mean over the validation samples; null: there are none")
+    delivered: bool = Field(description="whether these are the model: what is tested, exported, and predicts")
+    file: str = Field(description="safetensors, one of the model's files; model.safetensors is what is delivered")
+    size: int
+    sha256: str
     url: str
 
 
@@ -48,6 +61,9 @@ class ModelResource(BaseModel):
     metrics: dict[str, Any] | None
     finished_at: datetime | None
     files: list[ModelFile]
+    checkpoints: list[ModelCheckpoint] = Field(
+        description="last; and best, where there were samples to choose it by: of one epoch, both may be one file"
+    )
     predict: str | None = Field(description="where it predicts; null: it has no ONNX file")
 
 

@@ -34,7 +34,8 @@ class PlannedDataset(BaseModel):
     dataset_id: str
     version: int
     sample_count: int
-    train_count: int = Field(description="samples that are trained on; the others are held out")
+    train_count: int = Field(description="samples that are trained on")
+    validation_count: int = Field(description="samples that epochs are compared on; the others are held out")
     spatial_dims: int = Field(description="2: images, 3: volumes")
     classes: int
 

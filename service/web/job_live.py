@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
+from service.api.models import checkpoints
 from service.db import datasets, histograms, jobs
 from service.db.tables import Job
 from service.jobs.lifecycle import State, can_retry
@@ -22,10 +23,12 @@ def live(session: Session, job: Job, visitor: Caller) -> dict[str, Any]:
     state = State(job.state)
     version = datasets.version(session, job.dataset_id, job.dataset_version)
     may = visitor.role.includes(Role.TRAIN)
+    files = jobs.artifacts(session, job.id) if state is State.SUCCEEDED else []
     return {
         "histogram": histograms.confidence_histogram(session, job.id, version.train_count, job.epochs_done),
         "evaluation": evaluation_of(session, job),
-        "files": jobs.artifacts(session, job.id) if state is State.SUCCEEDED else [],
+        "files": files,
+        "checkpoints": checkpoints(job, files),
         "may": {
             "cancel": may and not state.terminal and state is not State.CANCELLING,
             "retry": may and can_retry(state),

@@ -39,7 +39,10 @@ def show_review(
         "version": job.dataset_version,
         "newest": newest.number,
         "values": version.mask_values,
-        "held_out": version.sample_count - version.train_count,
+        "beside": {
+            "held out": ["test", version.test_count],
+            "for validation": ["validation", version.validation_count],
+        },
         "volumes": version.spatial_dims == 3,
         "predicted": job.state == State.SUCCEEDED,
         "mapped": has_maps(context.store, job),

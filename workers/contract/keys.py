@@ -77,6 +77,14 @@ def checkpoint(job_id: str, steps_done: int, name: str) -> str:
     return f"{checkpoints(job_id)}{steps_done}/{name}"
 
 
+def best_weights(job_id: str, epoch: int | None = None) -> str:
+    """Weights after an epoch that was the best so far on the validation part; of no epoch: prefix of all of them.
+
+    The manifest of that epoch is their commit mark.
+    """
+    return f"jobs/{job_id}/best/" + ("" if epoch is None else f"{epoch}.safetensors")
+
+
 def shards(job_id: str) -> str:
     """Prefix of what the shards of a prediction job say of themselves; the number of the shard follows."""
     return f"jobs/{job_id}/shards/"

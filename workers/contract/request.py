@@ -73,6 +73,7 @@ class DaleMethod(Model):
 
 ExportName = Literal["torchscript", "torch_export", "onnx", "monai_bundle"]
 EXPORTS: tuple[ExportName, ...] = get_args(ExportName)
+CheckpointKind = Literal["last", "best"]
 
 
 Method = Annotated[DaleMethod | PlainMethod, Field(discriminator="name")]
@@ -135,6 +136,18 @@ class JobSpec(Model):
         description="forms of the final model besides safetensors; each is compared with the trained network, and "
         "one that disagrees is not published",
     )
+    validate_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="epochs from one look at the validation samples to the next; the last epoch is always looked at; "
+        "empty: as often as it is cheap",
+    )
+    deliver: CheckpointKind = Field(
+        default="last",
+        description="which weights become the model: those at the end, or of the epoch with the highest Dice on the "
+        "validation samples",
+    )
     timeout_seconds: int | None = Field(
         default=None,
         ge=1,
@@ -177,6 +190,13 @@ class Shard(WrittenObject):
     rows: int = Field(ge=0)
 
 
+class BestWeights(WrittenObject):
+    """Weights of the network that would be delivered, after the epoch that is the best so far."""
+
+    epoch: int = Field(ge=0, description="counted from 0")
+    dice: float = Field(ge=0, le=1, description="mean over the validation samples, highest of all; of equals the first")
+
+
 class EpochManifest(Model):
     """The commit mark of an epoch: written last, names everything that the epoch wrote."""
 
@@ -186,6 +206,7 @@ class EpochManifest(Model):
     world_size: int = Field(ge=1)
     metrics: dict[str, float]
     shards: list[Shard]
+    best: BestWeights | None = Field(default=None, description="of this epoch and those before; null: none was judged")
 
 
 class CheckpointManifest(Model):
@@ -220,6 +241,15 @@ class ResultFile(WrittenObject):
     media_type: str
 
 
+class KeptCheckpoint(Model):
+    """Weights of a run that can be had: one of the files of its result."""
+
+    kind: CheckpointKind
+    epoch: int = Field(ge=0, description="counted from 0")
+    validation_dice: float | None = Field(ge=0, le=1, description="mean over the validation samples; null: none")
+    file: str = Field(description="its name among the files; model.safetensors is what is delivered")
+
+
 class ExportReport(Model):
     """How one form of the final model came out, compared with the trained network on some samples."""
 
@@ -242,6 +272,7 @@ class ResultManifest(Model):
     epochs: int
     metrics: dict[str, float]
     files: list[ResultFile]
+    checkpoints: list[KeptCheckpoint] = Field(default=[], description="last, and best if epochs were compared")
     test: list[Shard] = Field(default=[], description="scores of the held-out samples (`tables.TEST_SCORES`)")
     evaluation: Evaluation | None = Field(default=None, description="metrics on the held-out samples, if there are any")
     reasons: list[Shard] = Field(default=[], description="why labels are doubted (`tables.REASONS`)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -13,15 +14,16 @@ from workers.contract.evaluation import METRICS
 
 # What may be known of a sample beside its files; null where it is not.
 FACTS = (
-    pa.field("group", pa.string()),  # samples of one group, such as a patient, are not split between training and test
-    pa.field("split", pa.string()),  # TRAIN or TEST; null is TRAIN
+    pa.field("group", pa.string()),  # samples of one group, such as a patient, all have one split
+    pa.field("split", pa.string()),  # one of `SPLITS`; null is TRAIN
     pa.field("annotator", pa.string()),  # who drew the label
     pa.field("verified", pa.bool_()),  # the label was checked, and is believed whatever the evidence
     pa.field("agreement", pa.float32()),  # mean Dice with the other annotators' labels of the same image, in [0, 1]
 )
-TRAIN, TEST = "train", "test"
+# To train on, to choose an epoch by, to judge the network by; in this order they have the ordinals.
+TRAIN, VALIDATION, TEST = SPLITS = "train", "validation", "test"
 
-# One row per sample of a dataset version, in the order of `ordinal` (0, 1, 2, …). Samples that are held out come last.
+# One row per sample of a dataset version, in the order of `ordinal` (0, 1, 2, …): one split after the other (`SPLITS`).
 # Schema metadata `mask_values`: JSON list; position = class index, entry = pixel value in the mask files.
 # Schema metadata `channels`: JSON list of the names of the channels that a network sees; see `channel_names`.
 REQUIRED = (
@@ -169,14 +171,21 @@ def from_parquet(data: bytes, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def train_count(samples: pa.Table) -> int:
-    """Number of samples of a dataset version that are trained on, T: they have the ordinals 0 … T - 1.
+def place_of_split(split: str | None) -> int:
+    """Where samples of a split stand among the others: a key to sort by, before their names."""
+    return SPLITS.index(split or TRAIN)
+
+
+def split_counts(samples: pa.Table) -> tuple[int, int, int]:
+    """Number of samples of a dataset version that are trained on (T), choose an epoch (V), and are held out.
+
+    They have the ordinals 0 … T - 1, then T … T + V - 1, then the rest.
 
     Raises:
-        ValueError: one that is held out comes before one that is trained on.
+        ValueError: a split is none of `SPLITS`, or a sample comes after one that belongs behind it.
     """
-    held_out = [split == TEST for split in samples["split"].to_pylist()]
-    count = held_out.count(False)
-    if any(held_out[:count]):
-        raise ValueError(f"sample {held_out.index(True)} is held out, and comes before samples that are trained on")
-    return count
+    places = [place_of_split(split) for split in samples["split"].to_pylist()]
+    for ordinal, (before, place) in enumerate(pairwise(places), start=1):
+        if place < before:
+            raise ValueError(f"sample {ordinal} is of split {SPLITS[place]}, and comes after one of {SPLITS[before]}")
+    return places.count(0), places.count(1), places.count(2)

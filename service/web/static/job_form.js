@@ -84,7 +84,7 @@ const amount = (bytes) => (bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(b
 
 function showPlan(plan) {
   const { cluster, dataset, spec } = plan, lines = [];
-  lines.push(`Trains ${spec.network.name} by ${spec.method.name} for ${spec.epochs} epochs on ${dataset.sample_count} `
+  lines.push(`Trains ${spec.network.name} by ${spec.method.name} for ${spec.epochs} epochs on ${dataset.train_count} `
     + `${dataset.spatial_dims === 3 ? "volumes" : "images"} of ${dataset.classes} classes.`);
   const starts = { now: "It would start now", later: `It would wait for ${cluster.waiting_for}`, unknown: "The cluster does not answer now; it would wait" };
   lines.push(`${starts[cluster.starts]}, and take ${cluster.cpus} CPUs and ${cluster.gpus} GPUs.`);

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.actions import Action
-from service.db import access, audit, jobs, migrations, models
+from service.db import access, audit, datasets, jobs, migrations, models
 from service.db.session import open_database
 from service.db.tables import DEFAULT_PROJECT, Dataset, DatasetVersion, IdempotencyKey, Job, Sample, TrainedModel
 from service.jobs.tasks import Task
@@ -237,6 +237,35 @@ def test_datasets_from_before_volumes_are_folders_of_images(both_databases: str)
     with database.engine.connect() as connection:
         assert list(connection.execute(text("SELECT * FROM samples"))) == [("ds-1", 1, 0, "case", "a", "b", 8, 9, 0.5)]
     migrations.upgrade(database.engine)
+    database.close()
+
+
+def test_what_chose_an_epoch_counts_as_held_out_where_that_is_not_known(both_databases: str) -> None:
+    database = open_database(both_databases)
+    migrations.upgrade(database.engine)
+    row = {"image_sha256": "a", "mask_sha256": "b", "width": 8, "height": 9, "foreground": 0.5}
+    with database.write.begin() as session:
+        session.add(Dataset(id="ds-1", project_id=DEFAULT_PROJECT, name="lesions"))
+        session.flush()
+        samples = [
+            {**row, "ordinal": place, "name": f"case {place}", "split": split}
+            for place, split in enumerate([None, "validation", "test"])
+        ]
+        version = DatasetVersion(dataset_id="ds-1", number=1, mask_values=[0, 1], warnings=[])
+        datasets.add_version(session, version, samples)
+        assert (version.train_count, version.validation_count, version.test_count) == (1, 1, 1)
+
+    def splits() -> list[str | None]:
+        with database.engine.connect() as connection:
+            return list(connection.scalars(text("SELECT split FROM samples ORDER BY ordinal")))
+
+    assert splits() == [None, "validation", "test"]
+    migrations.downgrade(database.engine, "0017")
+    assert splits() == [None, "test", "test"]
+    migrations.upgrade(database.engine)
+    with database.read() as session:
+        (found,) = session.scalars(select(DatasetVersion))
+        assert (found.train_count, found.validation_count, found.test_count) == (1, 0, 2)
     database.close()
 
 

@@ -235,10 +235,11 @@ def test_an_image_of_one_file_is_rgb(store: ObjectStore) -> None:
     assert (samples.channel_names, samples.files) == (["red", "green", "blue"], 1)
 
 
-def hold_out(store: ObjectStore, dataset_id: str, schema: pa.Schema, count: int) -> None:
-    """Hold the last samples of version 1 out."""
+def hold_out(store: ObjectStore, dataset_id: str, schema: pa.Schema, count: int, validated: int = 0) -> None:
+    """Hold the last samples of version 1 out; those before them are for validation."""
     table = tables.from_parquet(store.get(keys.version(dataset_id, 1)), schema)
-    split = pa.array([None] * (len(table) - count) + [tables.TEST] * count, pa.string())
+    trained = len(table) - count - validated
+    split = pa.array([None] * trained + [tables.VALIDATION] * validated + [tables.TEST] * count, pa.string())
     held = table.set_column(table.schema.get_field_index("split"), schema.field("split"), split)
     store.put(keys.version(dataset_id, 1), tables.to_parquet(held.replace_schema_metadata(table.schema.metadata)))
 
@@ -246,13 +247,16 @@ def hold_out(store: ObjectStore, dataset_id: str, schema: pa.Schema, count: int)
 def test_held_out_images_count_for_nothing_and_can_be_read(store: ObjectStore) -> None:
     images, labels = put_dataset(store)
     before = statistics_of(Samples(store, "ds-1", 1, SIZE), COUNT - 3, 2)
-    hold_out(store, "ds-1", tables.SAMPLES, 3)
+    hold_out(store, "ds-1", tables.SAMPLES, 2, 1)
     samples = Samples(store, "ds-1", 1, SIZE, run_of(store))
-    assert (len(samples), samples.held_out) == (COUNT - 3, range(COUNT - 3, COUNT))
+    assert (len(samples), samples.held_out) == (COUNT - 3, range(COUNT - 2, COUNT))
+    assert samples.validation == range(COUNT - 3, COUNT - 2)
     assert torch.equal(samples.statistics().mean, before.mean)
-    found = samples.batch(torch.tensor([COUNT - 1, 0, COUNT - 2]))
-    np.testing.assert_array_equal(found[0], images[[COUNT - 1, 0, COUNT - 2]])
-    np.testing.assert_array_equal(found[1], labels[[COUNT - 1, 0, COUNT - 2]])
+    for _ in range(2):  # decoded, then from what was kept
+        wanted = [COUNT - 1, 0, COUNT - 3]
+        found = samples.batch(torch.tensor(wanted))
+        np.testing.assert_array_equal(found[0], images[wanted])
+        np.testing.assert_array_equal(found[1], labels[wanted])
     np.testing.assert_array_equal(samples.label(COUNT - 1), labels[COUNT - 1])
 
 
@@ -260,14 +264,14 @@ def test_held_out_volumes_count_for_nothing_and_can_be_read(store: ObjectStore) 
     put_balls(store, 5, (16, 20, 18))
     alone = Volumes(store, "ds-3d", 1, 16)
     images = [alone.volume(ordinal) for ordinal in range(5)]
-    hold_out(store, "ds-3d", tables.VOLUMES, 2)
+    hold_out(store, "ds-3d", tables.VOLUMES, 1, 1)
     spec = JobSpec(dataset_id="ds-3d", patch_size=16)
     run = Run(TrainRequest(job_id="job", spec=spec), 1, store, 0, 1, CPU)
     volumes = Volumes(store, "ds-3d", 1, 16, run=run)
-    assert (len(volumes), volumes.held_out) == (3, range(3, 5))
+    assert (len(volumes), volumes.validation, volumes.held_out) == (3, range(3, 4), range(4, 5))
     counted = torch.stack([torch.bincount(label.flatten(), minlength=2) for _, label in images[:3]]).sum(0).double()
     torch.testing.assert_close(volumes.statistics().prior, (counted / counted.sum()).float())
-    for ordinal in (4, 0, 3, 4):
+    for ordinal in (4, 0, 3, 4, 3):
         assert all(map(torch.equal, volumes.volume(ordinal), images[ordinal]))
 
 
@@ -277,7 +281,7 @@ def test_samples_that_are_held_out_come_last(store: ObjectStore) -> None:
     table = tables.from_parquet(store.get(keys.version("ds-1", 1)), tables.SAMPLES)
     data = tables.to_parquet(table.take(list(range(COUNT))[::-1]).replace_schema_metadata(table.schema.metadata))
     store.put(keys.version("ds-1", 1), data)
-    with pytest.raises(ValueError, match="sample 0 is held out, and comes before"):
+    with pytest.raises(ValueError, match="sample 1 is of split train, and comes after one of test"):
         Samples(store, "ds-1", 1, SIZE)
 
 
@@ -287,6 +291,6 @@ def test_a_table_from_before_the_facts_is_read_with_nulls(schema: pa.Schema) -> 
     old = pa.schema([field for field in schema if field.name not in facts]).empty_table()
     found = tables.from_parquet(tables.to_parquet(old), schema)
     assert found.schema.equals(schema)
-    assert tables.train_count(found) == 0
+    assert tables.split_counts(found) == (0, 0, 0)
     with pytest.raises(ValueError, match="unexpected columns"):
         tables.from_parquet(tables.to_parquet(old.drop_columns(["name"])), schema)

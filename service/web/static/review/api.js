@@ -47,7 +47,7 @@ export async function cards(ordinals, signal) {
   return (await (await ask(`${job}/samples:cards?${query}`, { signal })).json()).cards;
 }
 
-// Of one split, `train` or `test`, of the version.
+// Of one split, `train`, `validation` or `test`, of the version.
 export async function counts(split) {
   return (await ask(`${version}/reviews?page_size=1&split=${split}`)).json();
 }

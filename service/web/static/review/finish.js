@@ -12,11 +12,12 @@ const told = ({ counts, undecided }) => `${total(counts)} of ${total(counts) + u
 // Counts at the top, and what they would come to.
 export async function showCounts() {
   // The cards are what is trained on; the next version is made of everything.
-  const [train, test] = await Promise.all([api.counts("train"), settings.held_out ? api.counts("test") : null]);
-  const beside = test ? total(test.counts) : 0;
-  byId("counts").textContent = told(train) + (beside ? `; of those held out, ${told(test)}` : "");
-  const counts = Object.fromEntries(Object.entries(train.counts).map(([name, count]) => [name, count + (test?.counts[name] ?? 0)]));
-  const undecided = train.undecided + (test?.undecided ?? 0);
+  const others = Object.entries(settings.beside).filter(([, [, samples]]) => samples);
+  const [train, ...beside] = await Promise.all(["train", ...others.map(([, [split]]) => split)].map(api.counts));
+  const parts = beside.map((part, place) => (total(part.counts) ? `; of those ${others[place][0]}, ${told(part)}` : ""));
+  byId("counts").textContent = told(train) + parts.join("");
+  const counts = Object.fromEntries(Object.entries(train.counts).map(([name, count]) => [name, beside.reduce((sum, part) => sum + part.counts[name], count)]));
+  const undecided = beside.reduce((sum, part) => sum + part.undecided, train.undecided);
   const what = `${many(counts.corrected, "correction")}, ${many(counts.excluded, "exclusion")}`;
   byId("finish").hidden = !settings.train || counts.corrected + counts.excluded === 0;
   byId("finish").textContent = `${what}: make version ${settings.newest + 1} and train again`;

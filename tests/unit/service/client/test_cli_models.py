@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import insert
@@ -17,6 +18,7 @@ from service.db import jobs
 from service.db.tables import HeldOutSample
 from service.jobs.lifecycle import State
 from service.models.stages import Stage
+from tests.compared_jobs import BEST, LAST, finish_compared
 from workers.contract.request import JobSpec
 
 NAME = "<script>alert(1)</script>"  # of the dataset, as the job has none
@@ -41,6 +43,25 @@ def second(context: Context, model_job: str) -> str:
             scores = [{"job_id": job_id, "ordinal": 4 + n, "name": f"case {3 + n}", "dice": dice} for n in range(2)]
             session.execute(insert(HeldOutSample), scores)
     return "job-second"
+
+
+def test_one_checkpoint_is_fetched(
+    run: Callable[..., Result], context: Context, scripted: ModuleType, add_dataset: Callable[..., str], tmp_path: Path
+) -> None:
+    job_id = finish_compared(context, scripted, add_dataset(9, held_out=2, validation=3))
+    for kind, content in (("best", BEST), ("last", LAST)):
+        folder = tmp_path / kind
+        assert run("fetch", job_id, folder, "--checkpoint", kind).exit_code == 0
+        assert {path.name for path in folder.iterdir()} == {"model.safetensors", "model.json"}
+        assert (folder / "model.safetensors").read_bytes() == content
+    shown = run("models", "show", job_id).output
+    assert "epoch 2, Dice 0.800 on validation samples" in shown
+    assert "epoch 4, Dice 0.700 on validation samples, delivered" in " ".join(shown.split())
+
+
+def test_a_checkpoint_that_is_not_there_is_said(run: Callable[..., Result], model_job: str, tmp_path: Path) -> None:
+    refused = run("fetch", model_job, tmp_path / "best", "--checkpoint", "best")
+    assert refused.exit_code == 2 and "has no checkpoint 'best'" in " ".join(refused.output.split())
 
 
 def test_a_model_on_its_way_into_use(run: Callable[..., Result], model_job: str, second: str, tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ def database_url(both_databases: str) -> str:
 
 def test_an_upload_with_a_split_and_what_becomes_of_it(client: TestClient, context: Context, upload: Any) -> None:
     members = upload.good(6)
-    about = "name,split,group,verified\ncase 0,test,P0,true\ncase 3,test,,\n"
+    about = "name,split,group,verified\ncase 0,test,P0,true\ncase 3,val,,\n"
     files = {"file": ("x.zip", upload.zip(members | {"samples.csv": about.encode()}))}
     answer = client.post("/v1/datasets", files=files, data={"name": "x", "group_pattern": "(case [45])"})
     assert answer.status_code == 201, answer.text
     dataset, version = answer.json()["id"], answer.json()["newest"]
-    assert (version["sample_count"], version["splits"]) == (6, {"train": 4, "test": 2})
+    assert (version["sample_count"], version["splits"]) == (6, {"train": 4, "validation": 1, "test": 1})
     listed, token = [], ""
     while token is not None:
         page = client.get(version["samples"], params={"page_size": 4, "page_token": token}).json()
@@ -31,8 +31,8 @@ def test_an_upload_with_a_split_and_what_becomes_of_it(client: TestClient, conte
         ("case 2", "train", None, None),
         ("case 4", "train", "case 4", None),
         ("case 5", "train", "case 5", None),
+        ("case 3", "validation", None, None),
         ("case 0", "test", "P0", True),
-        ("case 3", "test", None, None),
     ]
     plan = client.post("/v1/jobs?dry_run=true", json={"dataset_id": dataset, "epochs": 1}).json()
     assert (plan["dataset"]["sample_count"], plan["dataset"]["train_count"]) == (6, 4)
@@ -43,17 +43,17 @@ def test_an_upload_with_a_split_and_what_becomes_of_it(client: TestClient, conte
         "file": ("masks.zip", upload.zip({"masks/case 0.png": mask, "masks/case 4.png": mask})),
     }
     made = client.post(f"/v1/datasets/{dataset}/versions", files=parts).json()
-    assert made["splits"] == {"train": 3, "test": 2}
+    assert made["splits"] == {"train": 3, "validation": 1, "test": 1}
     rows = client.get(made["samples"]).json()["samples"]
     assert [(row["sample"], row["ordinal"], row["split"], row["group"]) for row in rows] == [
         ("case 1", 0, "train", None),
         ("case 4", 1, "train", "case 4"),
         ("case 5", 2, "train", "case 5"),
-        ("case 0", 3, "test", "P0"),
-        ("case 3", 4, "test", None),
+        ("case 3", 3, "validation", None),
+        ("case 0", 4, "test", "P0"),
     ]
     table = tables.from_parquet(context.store.get(keys.version(dataset, 2)), tables.SAMPLES)
-    assert tables.train_count(table) == 3
+    assert tables.split_counts(table) == (3, 1, 1)
     assert table["verified"].to_pylist() == [None] * 5  # case 0 was, but has another label now
 
     parts = {"changes": (None, '{"exclude": ["case 1", "case 4", "case 5"]}', "application/json")}

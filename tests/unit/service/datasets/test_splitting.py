@@ -46,6 +46,18 @@ def test_what_the_file_says(upload: Any) -> None:
     assert not checked.warnings
 
 
+@pytest.mark.parametrize("spelling", ["val", "valid", "validation", "dev", "Val", "VALIDATION"])
+def test_validation_samples_stand_between_the_others(upload: Any, spelling: str) -> None:
+    checked = upload.check(members(upload, ["a", "b", "c"], f"name,split\na,test\nb,{spelling}\n"))
+    rows = sample_rows(checked)
+    assert [(row["ordinal"], row["name"], row["split"]) for row in rows] == [
+        (0, "c", "train"),
+        (1, "b", "validation"),
+        (2, "a", "test"),
+    ]
+    assert numbered(rows[::-1]) == rows
+
+
 def test_the_file_lies_beside_the_images_wherever_these_are(upload: Any) -> None:
     inside = {f"lesions/{path}": data for path, data in members(upload, ["a", "b"], "name,group\na,P1\n").items()}
     checked = upload.check(inside)
@@ -58,7 +70,7 @@ def test_the_file_lies_beside_the_images_wherever_these_are(upload: Any) -> None
     [
         ("name,group\nb,P1\nx,P1\n", 3, "there is no sample 'x'"),
         ("name,group\na,P1\nb,P1\na,P1\n", 4, "names 'a' again, as line 2 does"),
-        ("name,split\na,validation\n", 2, "has the split 'validation'"),
+        ("name,split\na,validate\n", 2, "has the split 'validate'"),
         ("name,verified\na,perhaps\n", 2, "has 'perhaps' as verified"),
         ("name,group\na," + "g" * 201 + "\n", 2, "has an impossible group"),
         ("name,annotator\na,A\x07da\n", 2, "has an impossible annotator"),
@@ -105,6 +117,19 @@ def test_groups_are_drawn_as_a_whole_and_stay_where_they_are(upload: Any) -> Non
     assert other != found
 
 
+def test_the_validation_share_is_taken_from_the_training_alone(upload: Any) -> None:
+    options = {"group_pattern": r"^(P\d+)_", "test_share": 0.3, "split_seed": 5}
+    before = split_of(upload.check(members(upload, PATIENTS), **options))
+    found = split_of(upload.check(members(upload, PATIENTS), **options, validation_share=0.25))
+    for name, split in found.items():
+        place = int(hashlib.sha256(f"5:{name.partition('_')[0]}".encode()).hexdigest()[:16], 16) / 2**64
+        assert split == ("test" if place < 0.3 else "validation" if place < 0.55 else "train")
+        assert (split == "test") == (before[name] == "test")
+    assert set(found.values()) == {"train", "validation", "test"}
+    alone = split_of(upload.check(members(upload, PATIENTS), **{**options, "test_share": 0.0}, validation_share=0.3))
+    assert {name: split.replace("validation", "test") for name, split in alone.items() if split} == before
+
+
 def test_the_share_is_met_over_many_groups() -> None:
     held_out = sum(is_held_out(0, f"patient {number}", 0.2) for number in range(20_000))
     assert held_out / 20_000 == pytest.approx(0.2, abs=0.01)
@@ -122,6 +147,20 @@ def test_a_given_group_goes_before_the_pattern(upload: Any) -> None:
     [
         ("name,group,split\na,P1,test\nb,P1,train\n", {}, None, "tears group 'P1': 'b' is trained on, 'a' held out"),
         ("name,split\na,test\nb,test\nc,test\n", {}, "split", "holds out every sample"),
+        (
+            "name,group,split\na,P1,val\nb,P1,\n",
+            {},
+            None,
+            "tears group 'P1': 'b' is trained on, 'a' for validation",
+        ),
+        (
+            "name,group,split\na,P1,val\nb,P1,test\n",
+            {},
+            None,
+            "tears group 'P1': 'a' is for validation, 'b' held out",
+        ),
+        ("name,split\na,dev\n", {"validation_share": 0.5}, "validation_share", "samples.csv has splits already"),
+        ("name,split\na,val\nb,val\nc,test\n", {}, "split", "holds out every sample"),
         ("name,split\na,test\n", {"test_share": 0.5}, "test_share", "samples.csv has splits already"),
         ("", {"group_pattern": "(.)", "test_share": 0.9, "split_seed": 0}, "test_share", "holds out every sample"),
         ("", {"group_pattern": "^(P[0-9]+)_"}, "group_pattern", "finds a group in no name, such as 'a'"),
@@ -141,8 +180,17 @@ def test_empty_masks_alone_are_not_left(upload: Any) -> None:
 
 
 def test_a_draw_that_holds_nothing_out_is_said(upload: Any) -> None:
-    checked = upload.check(members(upload, ["a", "b"]), test_share=0.001)
-    assert [warning.reason for warning in checked.warnings] == ["holds out none of the 2 groups"]
+    checked = upload.check(members(upload, ["a", "b"]), test_share=0.001, validation_share=0.001)
+    assert [warning.reason for warning in checked.warnings] == [
+        "holds out none of the 2 groups",
+        "validates by none of the 2 groups",
+    ]
+
+
+def test_shares_that_leave_too_little() -> None:
+    with pytest.raises(ValidationError, match="together with test_share at most"):
+        ImportOptions(test_share=0.5, validation_share=0.5)
+    assert ImportOptions(test_share=0.5, validation_share=0.4).validation_share == 0.4
 
 
 @pytest.mark.parametrize(
