@@ -80,7 +80,7 @@ def test_each_fold_is_a_version_in_which_it_is_held_out(client: TestClient, cont
         tested += held_out
         table = tables.from_parquet(context.store.get(keys.version(dataset_id, one["dataset_version"])), tables.SAMPLES)
         assert table["name"].to_pylist() == [row["sample"] for row in listed]
-        assert tables.train_count(table) == 30 - one["samples"]
+        assert table["split"].to_pylist() == ["train"] * (30 - one["samples"]) + ["test"] * one["samples"]
     assert sorted(tested) == [f"case {place:03}" for place in range(30)]  # each once
     assert client.get(f"{ROUTE}/{made['id']}").json() == made
     actions = [row["action"] for row in client.get("/v1/audit", params={"page_size": 4}).json()["entries"]]
@@ -99,7 +99,7 @@ def test_derived_versions_are_hidden_and_never_the_newest(client: TestClient, da
     changes = json.dumps({"base": made["folds"][1]["dataset_version"], "exclude": ["case 000"]})
     corrected = client.post(f"{path}/versions", files={"changes": (None, changes)}).json()
     assert (corrected["number"], corrected["derived"]) == (2, None)  # of what the fold was derived from
-    assert corrected["splits"] == {"train": 29, "test": 4}
+    assert corrected["splits"] == {"train": 29, "validation": 0, "test": 4}
     job = client.get(f"/v1/jobs/{made['folds'][0]['job_id']}").json()
     assert job["cross_validation"] == {"id": made["id"], "fold": 1, "path": f"{ROUTE}/{made['id']}"}
 

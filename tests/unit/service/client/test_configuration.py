@@ -147,6 +147,7 @@ def test_everything_that_prints_prints_json() -> None:
         "delete": "prints a line",
         "delete-dataset": "prints a line",
         "keys revoke": "prints a line",
+        "cross-validations delete": "prints a line",
         "uploads discard": "prints a line",
         "fetch": "prints the paths of files",
         "fetch-predictions": "prints the paths of files",

@@ -65,7 +65,7 @@ def test_what_is_held_out_is_in_no_fold() -> None:
     rows = [
         *patients([2] * 6),
         sample_row("test 1", 12, split="test", group="Q"),
-        sample_row("later", 13, split="else"),
+        sample_row("later", 13, split="validation"),
     ]
     fold_of, counts = deal(rows, 3, seed=0)
     assert fold_of[12:] == [None, None]
@@ -77,7 +77,7 @@ def test_what_is_held_out_is_in_no_fold() -> None:
         assert held_out == [row["name"] for row, own in zip(rows, fold_of, strict=True) if own == fold]
         assert [row["name"] for row in made[-len(held_out) :]] == held_out  # they have the last ordinals
         assert "test 1" not in {row["name"] for row in made}
-        assert [row["split"] for row in made if row["name"] == "later"] == ["else"]  # parts of other kinds stay
+        assert [row["split"] for row in made if row["name"] == "later"] == ["validation"]  # parts of other kinds stay
 
 
 def test_fewer_groups_than_folds_are_refused() -> None:
