@@ -124,12 +124,13 @@ def samples(
 
 
 @app.command()
-def cancel(cross_validation: CrossValidationId, url: Url = None, key: Key = None) -> None:
+def cancel(cross_validation: CrossValidationId, url: Url = None, key: Key = None, as_json: Json = False) -> None:
     """End all jobs of a cross-validation that are not over."""
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        terminal.say(f"Cross-validation {cross_validation} is {dale.cancel_cross_validation(cross_validation).state}.")
+        found = dale.cancel_cross_validation(cross_validation)
+    terminal.say_json(found) if as_json else terminal.say(f"Cross-validation {found.id} is {found.state}.")
 
 
 @app.command()
