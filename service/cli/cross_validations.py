@@ -129,11 +129,8 @@ def cancel(cross_validation: CrossValidationId, url: Url = None, key: Key = None
     from service.cli import terminal
 
     with terminal.expected_errors(), connect(url, key) as dale:
-        ended = dale.cancel_cross_validation(cross_validation)
-    if as_json:
-        terminal.say_json(ended)
-    else:
-        terminal.say(f"Cross-validation {ended.id} is {ended.state}.")
+        found = dale.cancel_cross_validation(cross_validation)
+    terminal.say_json(found) if as_json else terminal.say(f"Cross-validation {found.id} is {found.state}.")
 
 
 @app.command()

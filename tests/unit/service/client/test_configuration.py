@@ -146,6 +146,7 @@ def test_everything_that_prints_prints_json() -> None:
         "login": "prints a line",
         "delete": "prints a line",
         "delete-dataset": "prints a line",
+        "cross-validations delete": "prints a line",
         "keys revoke": "prints a line",
         "cross-validations delete": "prints a line",
         "uploads discard": "prints a line",
