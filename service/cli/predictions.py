@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import JobId, Key, Url, connect
+from service.cli.models import Model
+from service.cli.options import Key, Url, connect
 from service.predictions.kinds import Output
 
 
 def predict(
-    model: JobId,
+    model: Model,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -34,7 +35,7 @@ def predict(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Let the model of a job say where lesions are, in files of your own.
+    """Let a model say where lesions are, in files of your own.
 
     The masks have the size and place of what was sent. A file that the service refuses is told, and the others go on;
     then the exit code is 2.
@@ -46,6 +47,7 @@ def predict(
     outputs = [Output.MASK, *[Output.PROBABILITIES] * probabilities, *[Output.UNCERTAINTY] * uncertainty]
     refused = 0
     with terminal.expected_errors(), connect(url, key) as dale, terminal.job_progress() as bar:
+        model = dale.model_id(model)  # once for all files
         found = cases(files, dale.describe(model)["files"])
         task = bar.add_task("predicting", total=len(found), note="")
         for name, paths in found.items():

@@ -29,7 +29,6 @@ from service.client.cross_validations import CrossValidations
 from service.client.datasets import Datasets
 from service.client.errors import ClientError, DamagedFile, Refused, Unreachable
 from service.client.exports import Exports
-from service.client.models import Models
 from service.client.pictures import Pictures
 from service.client.prediction_jobs import PredictionJobs
 from service.client.predictions import Predictions
@@ -55,5 +54,5 @@ __all__ = [
 ]
 
 
-class Client(Datasets, CrossValidations, Reviews, Exports, Pictures, Models, Predictions, PredictionJobs, Access):
+class Client(Datasets, CrossValidations, Reviews, Exports, Pictures, Predictions, PredictionJobs, Access):
     """All that the service does, as methods."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from service.client.connection import Connection
 from service.client.errors import check, reaching
 from service.client.files import stem, written
+from service.client.models import Models
 from service.client.wire import part
 from service.predictions.kinds import Output
 
@@ -23,19 +23,20 @@ TIMEOUT = httpx.Timeout(600, connect=5)  # it may wait for its turn
 ENDINGS = {"image/png": "png", "application/gzip": "nii.gz", "application/octet-stream": "npz"}
 
 
-class Predictions(Connection):
+class Predictions(Models):
     """Masks of images and volumes."""
 
-    def describe(self, model_id: str) -> dict[str, Any]:
+    def describe(self, model: str) -> dict[str, Any]:
         """A model's `model.json`: among others `files` (how many an image has), `channels`, `mask_values`."""
+        url = f"/v1/models/{part(self.model_id(model))}/files/model.json"
         with reaching(self.url):
-            answer = check(self._http.get(f"/v1/models/{part(model_id)}/files/model.json", follow_redirects=True))
+            answer = check(self._http.get(url, follow_redirects=True))
         about: dict[str, Any] = json.loads(answer.content)
         return about
 
     def predict(
         self,
-        model_id: str,
+        model: str,
         files: Path | Sequence[Path],
         folder: Path,
         *,
@@ -46,7 +47,7 @@ class Predictions(Connection):
         """Have a model say what is in an image or a volume, and write the answers on its own grid.
 
         Args:
-            model_id: id of the job that trained it.
+            model: id of the job that trained it, or `name:3`, `name:production`.
             files: PNG, JPEG, TIFF or NIfTI; of several channels one each, in their order.
             folder: for the answers.
             outputs: what to ask for. The mask becomes `<name>.png` or `.nii.gz`; probabilities
@@ -63,9 +64,9 @@ class Predictions(Connection):
         """
         sources = [files] if isinstance(files, Path) else list(files)
         wanted = [Output(output) for output in dict.fromkeys(outputs)]
+        url = f"/v1/models/{part(self.model_id(model))}:predict"
         with ExitStack() as stack, reaching(self.url):
             parts = [("file", (path.name, stack.enter_context(path.open("rb")))) for path in sources]
-            url = f"/v1/models/{part(model_id)}:predict"
             answer = check(
                 self._http.post(url, params={"output": wanted, "flips": flips}, files=parts, timeout=TIMEOUT)
             )

@@ -146,7 +146,6 @@ def test_everything_that_prints_prints_json() -> None:
         "login": "prints a line",
         "delete": "prints a line",
         "delete-dataset": "prints a line",
-        "cross-validations delete": "prints a line",
         "keys revoke": "prints a line",
         "cross-validations delete": "prints a line",
         "uploads discard": "prints a line",

@@ -73,6 +73,7 @@ def test_predict_by_command(run: Callable[..., Result], model: str, workplace: W
     flipped = run("predict", model, *files[:2], "--out", tmp_path / "flipped", "--flips")
     assert flipped.exit_code == 0, flipped.output
     assert (tmp_path / "flipped" / "a.nii.gz").read_bytes() != truth.encoded
+    assert run("predict", "no such:1", *files[:2], "--out", out).exit_code == 2
     fewer = run("predict", model, *files[:1], "--out", out)
     assert fewer.exit_code == 2 and "the model needs a_0000 to a_0001" in fewer.output
     assert run("predict", "job-none", *files[:2], "--out", out).exit_code == 2
