@@ -5,16 +5,19 @@ from __future__ import annotations
 from xdist.scheduler import LoadScopeScheduling
 
 _RAY = "tests that start Ray"
+_GUIDES = "tests/docs/test_guides.py"
 
 
 class ByFile(LoadScopeScheduling):
     """A file's tests stay in one process, for the fixtures that they share; those that start Ray are all in the same.
 
-    Two Ray clusters at once would be short of processors and memory, and no faster.
+    Many Ray clusters at once would be short of processors and memory, and no faster. The guides alone have a small one
+    beside it: their commands mostly wait for one another, and one process after the other would take half as long again.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _RAY if starts_ray(nodeid) else nodeid.split("::", 1)[0]
+        file = nodeid.split("::", 1)[0]
+        return _RAY if starts_ray(nodeid) and file != _GUIDES else file
 
 
 def starts_ray(nodeid: str) -> bool:

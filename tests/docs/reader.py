@@ -21,6 +21,7 @@ MAKES = {
     "job": r"dale train|dale reproduce|--again|/v1/jobs\"|/v1/jobs:predict\"",
     "prj": r"dale projects create",
     "key": r"dale keys create",
+    "cv": r"dale cross-validate ",
     "upl": r"/v1/uploads\"",
 }
 # A reader has minutes for a training; a test has seconds.
@@ -34,6 +35,8 @@ SHORTER = {
     '"epochs": 60': '"epochs": 4',
     '"image_size": 128': '"image_size": 32',
     '"channels": [16, 32, 64, 128], "strides": [2, 2, 2]': '"channels": [4, 8], "strides": [2]',
+    "folds 5": "folds 2",
+    "folds=5": "folds=2",
     "epochs=60": 'epochs=4, image_size=32, exports=["onnx"]',
 }
 ADDRESS = "http://127.0.0.1:8000"

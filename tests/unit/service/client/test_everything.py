@@ -43,7 +43,6 @@ NO_COMMAND = {
     "cards": "for a grid that shows places: `dale samples` shows them",
     "mask_slice": "gives bytes to paint on: `dale review paint` takes files",
     "wait": "`dale job --follow` shows the progress meanwhile",
-    "model_id": "part of all commands about models",
     "history": "a curve: in the pages; `dale sample` says where it ended",
 }
 
