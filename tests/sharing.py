@@ -12,7 +12,7 @@ class ByFile(LoadScopeScheduling):
     """A file's tests stay in one process, for the fixtures that they share; those that start Ray are all in the same.
 
     Many Ray clusters at once would be short of processors and memory, and no faster. The guides alone have a small one
-    beside it: their commands mostly wait for one another, and one process after the other would take half as long again.
+    beside it: their commands mostly wait, and one after the other would take half as long again.
     """
 
     def _split_scope(self, nodeid: str) -> str:
