@@ -226,7 +226,7 @@ def test_a_job_that_was_cancelled_is_queued_again_once(
     assert [(entry["target"], entry["details"]["state"]) for entry in told] == [(job_id, "CANCELLED")]
 
 
-@pytest.mark.parametrize(("state", "words"), [(State.RUNNING, "by itself"), (State.SUCCEEDED, "result")])
+@pytest.mark.parametrize(("state", "words"), [(State.RUNNING, "by itself"), (State.SUCCEEDED, "model")])
 def test_only_what_failed_or_was_cancelled_is_tried_again(
     client: TestClient, post: Callable[..., dict[str, object]], context: Context, state: State, words: str
 ) -> None:

@@ -197,10 +197,13 @@ def test_what_broke_off_goes_on(url: str, folder: Path, monkeypatch: pytest.Monk
     assert sent == ["1", "2", "2", "3", "4"]
 
 
-def test_the_example_of_the_guide_runs(url: str, finished_job: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_guide_runs(
+    url: str, finished_job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DALE_API_KEY", KEY)
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/commands.md").read_text(), re.DOTALL)
     example = example.replace("http://127.0.0.1:8000", url).replace("RUNNING", "SUCCEEDED")
-    names: dict[str, Any] = {"key": KEY}
+    names: dict[str, Any] = {}
     exec(compile(example, "docs/commands.md", "exec"), names)  # noqa: S102
     anyio.run(names["main"])
     said = capsys.readouterr().out
