@@ -10,11 +10,12 @@ from service.actions import Action
 from service.api.datasets import VersionNumber, version_resource
 from service.api.dependencies import ContextDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
-from service.api.jobs import queue, resource
+from service.api.jobs import resource
 from service.api.problems import problems
 from service.db import audit, datasets, jobs
 from service.errors import FieldError, Invalid
 from service.jobs import checks
+from service.jobs.posting import queue
 from service.resources.finishing import Finish, Finished
 from service.reviews import finishing
 from service.roles import Caller

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -20,6 +19,7 @@ from service.errors import Conflict, NotFound
 from service.jobs import checks, predictions, warm_start
 from service.jobs.advice import advise
 from service.jobs.lifecycle import State, can_retry, on_cancel
+from service.jobs.posting import queue
 from service.jobs.tasks import Task
 from service.models.stages import Stage
 from service.resources.cross_validations import FoldOf
@@ -27,7 +27,7 @@ from service.resources.jobs import EpochPage, EpochResource, JobChange, JobLinks
 from service.resources.posting import JobPlan, PostedJob
 from service.roles import Caller
 from workers.contract import keys
-from workers.contract.prediction import AnySpec, PredictSpec
+from workers.contract.prediction import PredictSpec
 from workers.contract.request import Failure, Progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_key)], responses=problems(401))
@@ -166,33 +166,6 @@ def post_job(
         return Answer(resource(job), location=f"/v1/jobs/{job.id}", status=202)
 
     return idempotency.answer(session, posted.model_dump_json(), create)
-
-
-def queue(
-    session: Session,
-    caller: Caller,
-    spec: AnySpec,
-    version: tables.DatasetVersion,
-    priority: int = 0,
-    reproduces: str | None = None,
-) -> tables.Job:
-    """Queue a job that has been checked, and put it down in the audit trail.
-
-    Raises:
-        Invalid: the model that it would start from, or predict by, was deleted meanwhile.
-    """
-    project_id = session.get_one(tables.Dataset, spec.dataset_id).project_id
-    if isinstance(spec, PredictSpec):
-        predictions.hold(session, spec.model_id, project_id)
-    else:
-        warm_start.check(session, spec, project_id, version, hold=True)
-    job = jobs.add_job(session, f"job-{secrets.token_hex(8)}", spec, priority, reproduces)
-    facts = {"name": job.name, "dataset_id": job.dataset_id, "dataset_version": job.dataset_version}
-    facts |= {"priority": priority} if priority else {}
-    facts |= {"reproduces": reproduces} if reproduces else {}
-    facts |= {"task": job.task, "model": spec.model_id} if isinstance(spec, PredictSpec) else {}
-    audit.add(session, caller, Action.JOB_CREATE, job.id, job.project_id, **facts)
-    return job
 
 
 @router.get("", responses=problems(400, 404, 422))

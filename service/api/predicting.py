@@ -18,10 +18,10 @@ from service.api.problems import problems
 from service.db import jobs
 from service.errors import Conflict, FieldError, Invalid
 from service.predictions.inputs import SentFile
-from service.predictions.kinds import Output
 from service.predictions.predictor import Predictor
 from service.predictions.sessions import ModelFile
 from workers.contract.answers import NIFTI, NUMPY, PNG, ZIP
+from workers.contract.outputs import Output
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_key)], responses=problems(401))
 MULTIPART = "multipart/form-data"

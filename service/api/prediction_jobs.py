@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from service.api import artifacts
 from service.api.dependencies import ContextDep, SessionDep, TrainDep, require_key
 from service.api.idempotency import Answer, IdempotencyDep
-from service.api.jobs import PredictionDep, queue, resource
+from service.api.jobs import PredictionDep, resource
 from service.api.paging import PageSize, PageToken, decode, encode, page_limit
 from service.api.posting import check_priority
 from service.api.problems import problems
@@ -23,6 +23,7 @@ from service.errors import Conflict, NotFound
 from service.exports.drain import zipped
 from service.jobs import predictions
 from service.jobs.lifecycle import State
+from service.jobs.posting import queue
 from service.resources.jobs import JobResource
 from service.resources.prediction_jobs import JobFile, JobFilePage, PostedPrediction
 from workers.contract.answers import ZIP

@@ -9,7 +9,7 @@ import typer
 
 from service.cli.models import Model
 from service.cli.options import Key, Url, connect
-from service.predictions.kinds import Output
+from workers.contract.outputs import Output
 
 
 def predict(

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from service.actions import Action
 from service.api.dependencies import Context
-from service.api.jobs import queue
 from service.datasets.folds import FIRST_NUMBER, LAST_NUMBER, check, deal, fold_rows, version_of_fold
 from service.datasets.kinds import Media
 from service.datasets.rows import Row, channel_names, sample_table
@@ -19,6 +18,7 @@ from service.db import audit, datasets, jobs
 from service.db.tables import CrossValidation, Dataset, DatasetVersion
 from service.errors import Conflict, FieldError, Invalid
 from service.jobs import checks
+from service.jobs.posting import queue
 from service.models.lineage import ancestors
 from service.resources.cross_validations import MOST_FOLDS, Derived, PostedCrossValidation
 from service.roles import Caller

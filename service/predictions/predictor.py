@@ -14,12 +14,12 @@ from service.datasets.limits import ImportLimits
 from service.errors import FieldError, Invalid, PayloadTooLarge, ServiceError, TooManyRequests
 from service.metrics import Metrics
 from service.predictions.inputs import SentFile, checked
-from service.predictions.kinds import Output
 from service.predictions.limits import PredictionLimits
 from service.predictions.sessions import Loaded, ModelFile, Sessions
 from workers.contract import inference
 from workers.contract.answers import Answer, answer
 from workers.contract.flips import over_flips
+from workers.contract.outputs import Output
 from workers.contract.store import ObjectStore
 
 COME_BACK_S = 2

@@ -16,7 +16,7 @@ from service.client.asynchronous.models import Models
 from service.client.errors import check, reaching
 from service.client.files import stem, written
 from service.client.wire import part
-from service.predictions.kinds import Output
+from workers.contract.outputs import Output
 
 TIMEOUT = httpx.Timeout(600, connect=5)  # it may wait for its turn
 ENDINGS = {"image/png": "png", "application/gzip": "nii.gz", "application/octet-stream": "npz"}
